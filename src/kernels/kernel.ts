@@ -1,0 +1,169 @@
+/**
+ * A kernel is declared once: what it binds, how it is specialised and dispatched, its f64 reference, its cost, its
+ * tolerance and the shapes it is tested and timed at. The GPU runtime, the CPU interpreter, the tests, the benchmarks
+ * and the cost model all read this declaration.
+ */
+import type { WgslName } from '../wgsl/generated.ts';
+import { type Constants, type SpecialisedWgsl, specialise } from '../wgsl/specialise.ts';
+
+/** Element type of a buffer. Weight formats are packed rows that kernels decode while reading. */
+export type SlotType = 'f32' | 'u32' | 'f16' | 'bf16';
+
+/** What a kernel binds under one WGSL name. */
+export interface BindingSpec {
+  readonly type: SlotType;
+  /** Logical shape; the last dimension counts stored elements, i.e. includes row padding. */
+  readonly dims: readonly number[];
+  /** Elements of a row that are meaningful; what follows is padding: zero in weights, never read in activations. */
+  readonly cols?: number;
+  /** 'in' is only read, 'out' is only written (every element that the reference writes), 'inout' is both. */
+  readonly use: 'in' | 'out' | 'inout';
+  /** Loaded from a checkpoint: the loader zeroes its padding. */
+  readonly weight?: boolean;
+}
+
+/** Values of a binding as the references see them: floats in double precision whatever the buffer holds. */
+export type Values = Float64Array | Uint32Array;
+
+/** A weight matrix `[rows, cols]`, given to references by rows so that large ones need not be decoded whole. */
+export interface Matrix {
+  readonly rows: number;
+  /** Stored columns, including padding. */
+  readonly cols: number;
+  /** Decodes row `r` into `out` (length >= cols). */
+  row(r: number, out: Float64Array): void;
+}
+
+/** Arguments of a reference, by WGSL binding name. */
+export interface ReferenceIo {
+  f(name: string): Float64Array;
+  u(name: string): Uint32Array;
+  m(name: string): Matrix;
+}
+
+/** What the adapter offers; decides which variants of a kernel may run. */
+export interface Capabilities {
+  /** Whether WGSL subgroup operations are available. */
+  readonly subgroups: boolean;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  /** Largest storage buffer binding, in bytes. */
+  readonly maxBindingBytes: number;
+  /** Largest number of workgroups in one dimension of a dispatch. */
+  readonly maxWorkgroups: number;
+}
+
+/** WebGPU's guaranteed minimum: no optional feature, default limits. */
+export const BASELINE: Capabilities = {
+  subgroups: false,
+  subgroupMinSize: 0,
+  subgroupMaxSize: 0,
+  maxBindingBytes: 128 * 1024 * 1024,
+  maxWorkgroups: 65535,
+};
+
+/** Work of one call, for rooflines: see each declaration for the sums. */
+export interface Cost {
+  readonly flops: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+}
+
+/** How far a result may lie from the reference: |got - want| <= abs + rel * |want|, and 1 - cosine <= cosine. */
+export interface Tolerance {
+  readonly abs: number;
+  readonly rel: number;
+  readonly cosine: number;
+}
+
+/** A named shape for tests or benchmarks. */
+export interface Shape<P> {
+  readonly name: string;
+  readonly params: P;
+}
+
+/** One way of running a kernel: which library files it is joined with and what it needs of the adapter. */
+export interface Variant {
+  readonly name: string;
+  readonly libs: readonly WgslName[];
+  readonly enables: readonly string[];
+  /** Invocations that cooperate on one sum: fixed by the text, or the adapter's subgroup size. */
+  readonly team: (caps: Capabilities) => number;
+  readonly available: (caps: Capabilities) => boolean;
+}
+
+/** Reductions through workgroup memory: runs everywhere. */
+export const WORKGROUP_TEAM: Variant = {
+  name: 'workgroup',
+  libs: ['lib/team_workgroup'],
+  enables: [],
+  team: () => 32,
+  available: () => true,
+};
+
+/** Reductions through subgroup operations, of any subgroup size. */
+export const SUBGROUP_TEAM: Variant = {
+  name: 'subgroup',
+  libs: ['lib/team_subgroup'],
+  enables: ['subgroups'],
+  team: (caps) => caps.subgroupMaxSize,
+  available: (caps) => caps.subgroups,
+};
+
+/** The single variant of a kernel that needs nothing of the adapter. */
+export const PLAIN: Variant = {
+  name: 'plain',
+  libs: [],
+  enables: [],
+  team: () => 1,
+  available: () => true,
+};
+
+/** Declaration of a kernel with call parameters `P`. */
+export interface Kernel<P> {
+  /** Base name of the .wgsl file, the declaration, the test and the pipeline label. */
+  readonly name: WgslName;
+  /** One sentence for tables: what it computes. */
+  readonly summary: string;
+  /** Fastest first. The last one must run on any adapter. */
+  readonly variants: readonly Variant[];
+  /** Library files joined for these parameters, besides the variant's. */
+  libs(p: P): readonly WgslName[];
+  /** Throws KernelError naming the parameter when `p` is not supported. */
+  check(p: P): void;
+  /** Specialised constants: what may change the text, hence the pipeline. */
+  constants(p: P): Constants;
+  /** Fields of `struct Params`: fixed for a planned call, no part of the pipeline. */
+  uniforms(p: P): Readonly<Record<string, number>>;
+  /** Every storage binding by WGSL name. */
+  bindings(p: P): Readonly<Record<string, BindingSpec>>;
+  /** Workgroups in x, y, z. */
+  workgroups(p: P, team: number): readonly [number, number, number];
+  /** Computes the outputs in double precision with plain loops. */
+  reference(p: P, io: ReferenceIo): void;
+  cost(p: P): Cost;
+  readonly tolerance: Tolerance;
+  readonly shapes: { readonly test: readonly Shape<P>[]; readonly bench: readonly Shape<P>[] };
+  /** Inputs for a test or benchmark shape that cannot be plain random numbers (positions, page tables, …). */
+  inputs?(p: P, random: () => number): Readonly<Record<string, Values>>;
+}
+
+/** A kernel whose parameter type is known only to itself; calls pair it with parameters that it checked. */
+// biome-ignore lint/suspicious/noExplicitAny: heterogeneous lists of kernels need a parameter type that accepts all
+export type AnyKernel = Kernel<any>;
+
+/** The fastest variant of `kernel` that `caps` allows. */
+export function pickVariant(kernel: AnyKernel, caps: Capabilities): Variant {
+  const variant = kernel.variants.find((v) => v.available(caps));
+  return variant ?? kernel.variants[kernel.variants.length - 1];
+}
+
+/** The final WGSL of `kernel` for parameters `p`. */
+export function kernelWgsl<P>(kernel: Kernel<P>, p: P, variant: Variant): SpecialisedWgsl {
+  return specialise([kernel.name, ...kernel.libs(p), ...variant.libs], kernel.constants(p), variant.enables);
+}
+
+/** Typed identity: infers `P` from `check` and friends. */
+export function defineKernel<P>(kernel: Kernel<P>): Kernel<P> {
+  return kernel;
+}

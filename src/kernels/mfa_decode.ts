@@ -1,0 +1,249 @@
+/** Multi-matrix factorisation attention, one slice of the context per workgroup: one K/V read for all heads. */
+import { KernelError } from '../errors.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
+import {
+  cacheRow,
+  type KvFormat,
+  PAGE,
+  type PagedCase,
+  pageCount,
+  placesArray,
+  poisonedCache,
+  scatteredPages,
+} from './paged.ts';
+
+export interface AttentionParams {
+  /** Rows of q_rope, and the range of them that this call handles (its partial results start at 0). */
+  readonly allTokens: number;
+  readonly tokenBegin: number;
+  readonly tokens: number;
+  /** num_attention_heads, all on one KV head. */
+  readonly heads: number;
+  readonly D: number;
+  readonly kv: KvFormat;
+  readonly sequences: number;
+  readonly maxPages: number;
+  readonly pages: number;
+  /** Slices of the context, and positions in each: splits * splitLen covers the longest context of the call. */
+  readonly splits: number;
+  readonly splitLen: number;
+  /** Longest context that the call is costed for. */
+  readonly context: number;
+  /** Places for tests and benchmarks. */
+  readonly example?: PagedCase;
+}
+
+/** Most heads that one workgroup serves. */
+const GROUP = 64;
+
+/** Heads of a workgroup: a multiple of four, at most {@link GROUP}. */
+function group(p: AttentionParams): number {
+  return Math.min(GROUP, ceilDiv(p.heads, 4) * 4);
+}
+
+/** Checks shared with mfa_combine. */
+export function attentionCheck(kernel: string, p: AttentionParams): void {
+  if (p.D < 2 || p.D > 512 || p.D % 2 !== 0)
+    throw new KernelError(kernel, `D: expected an even number in 2..512, got ${p.D}`);
+  if (p.splits < 1 || p.splitLen < 1) {
+    throw new KernelError(kernel, `expected splits, splitLen >= 1, got ${p.splits}, ${p.splitLen}`);
+  }
+  if (p.tokens < 1 || p.tokenBegin + p.tokens > p.allTokens) {
+    throw new KernelError(
+      kernel,
+      `tokens: expected a range within ${p.allTokens}, got ${p.tokenBegin} + ${p.tokens}`,
+    );
+  }
+}
+
+/** Shapes of the partial results, written by mfa_decode and read by mfa_combine. */
+export function partialDims(p: AttentionParams): { o: number[]; ml: number[] } {
+  return { o: [p.tokens, p.splits, p.heads, padRow(p.D)], ml: [p.tokens, p.splits, p.heads, 2] };
+}
+
+export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>({
+  name: 'mfa_decode',
+  summary: 'attention of all query heads over one shared KV head, split over the context',
+  variants: [PLAIN],
+  libs: (p) => [`lib/kv_${p.kv}`],
+  check: (p) => attentionCheck('mfa_decode', p),
+  constants: (p) => ({ HEADS: p.heads, GROUP: group(p), D: p.D, PAGE }),
+  uniforms: (p) => ({
+    token_begin: p.tokenBegin,
+    splits: p.splits,
+    split_len: p.splitLen,
+    max_pages: p.maxPages,
+    scale: p.D ** -0.5,
+  }),
+  bindings(p) {
+    const D8 = padRow(p.D);
+    const partial = partialDims(p);
+    return {
+      places: { type: 'u32', dims: [p.allTokens, 2], use: 'in' },
+      page_table: { type: 'u32', dims: [p.sequences, p.maxPages], use: 'in' },
+      q_rope: { type: 'f32', dims: [p.allTokens, p.heads, D8], use: 'in' },
+      k_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'in' },
+      v_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'in' },
+      part_o: { type: 'f32', dims: partial.o, use: 'out' },
+      part_ml: { type: 'f32', dims: partial.ml, use: 'out' },
+    };
+  },
+  workgroups: (p) => [p.splits, p.tokens, ceilDiv(p.heads, group(p))],
+  reference(p, io) {
+    const D8 = padRow(p.D);
+    const places = io.u('places');
+    const table = io.u('page_table');
+    const q = io.f('q_rope');
+    const keys = io.f('k_cache');
+    const values = io.f('v_cache');
+    const o = io.f('part_o');
+    const ml = io.f('part_ml');
+    for (let local = 0; local < p.tokens; local++) {
+      const token = p.tokenBegin + local;
+      const [sequence, position] = [places[token * 2], places[token * 2 + 1]];
+      for (let split = 0; split * p.splitLen <= position; split++) {
+        const begin = split * p.splitLen;
+        const end = Math.min(begin + p.splitLen, position + 1);
+        const rows = Array.from(
+          { length: end - begin },
+          (_, j) => cacheRow(table, p.maxPages, sequence, begin + j) * D8,
+        );
+        for (let h = 0; h < p.heads; h++) {
+          const at = (token * p.heads + h) * D8;
+          const scores = rows.map((row) => {
+            let sum = 0;
+            for (let i = 0; i < p.D; i++) sum += q[at + i] * keys[row + i];
+            return sum * p.D ** -0.5;
+          });
+          const max = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+          const out = (local * p.splits + split) * p.heads + h;
+          let total = 0;
+          o.fill(0, out * D8, (out + 1) * D8);
+          scores.forEach((score, j) => {
+            const weight = Math.exp(score - max);
+            total += weight;
+            for (let i = 0; i < p.D; i++) o[out * D8 + i] += weight * values[rows[j] + i];
+          });
+          ml[out * 2] = max;
+          ml[out * 2 + 1] = total;
+        }
+      }
+    }
+  },
+  cost(p) {
+    const kvBytes = p.kv === 'f32' ? 4 : 2;
+    const headGroups = ceilDiv(p.heads, group(p));
+    return {
+      flops: p.tokens * p.context * p.heads * p.D * 4, // QKᵀ and PV, 2 each
+      bytesRead:
+        p.tokens * p.context * p.D * 2 * kvBytes * headGroups + // K and V rows, once per group of heads
+        p.tokens * p.heads * p.D * 4, // q
+      bytesWritten: p.tokens * ceilDiv(p.context, p.splitLen) * p.heads * (p.D + 2) * 4, // partial results
+    };
+  },
+  tolerance: { abs: 1e-4, rel: 2e-5, cosine: 1e-9 },
+  inputs(p, random) {
+    const example = p.example ?? { places: [], sequences: 0, maxPages: 0 };
+    const { table, pages } = scatteredPages(example, random);
+    return {
+      places: placesArray(example),
+      page_table: table,
+      k_cache: poisonedCache(example, table, pages, p.D, random),
+      v_cache: poisonedCache(example, table, pages, p.D, random),
+    };
+  },
+  shapes: { test: attentionShapes(), bench: attentionBench() },
+});
+
+/** Test shapes of both attention kernels, named after the edge they hit. */
+export function attentionShapes(): { name: string; params: AttentionParams }[] {
+  return [
+    { name: 'context of one', params: attentionCase(4, 16, 'f32', 1, 64, [[0, 0]]) },
+    { name: 'one under a tile', params: attentionCase(4, 16, 'f32', 1, 64, [[0, 30]]) },
+    { name: 'exactly one tile', params: attentionCase(4, 16, 'f16', 1, 64, [[0, 31]]) },
+    { name: 'one over a tile', params: attentionCase(4, 16, 'f32', 1, 64, [[0, 32]]) },
+    { name: 'one over a page and a split', params: attentionCase(8, 64, 'f16', 3, 64, [[0, 64]]) },
+    { name: 'one under a split', params: attentionCase(8, 64, 'f32', 2, 64, [[0, 62]]) },
+    { name: 'odd heads, head_dim 6', params: attentionCase(3, 6, 'f32', 2, 64, [[0, 70]]) },
+    { name: 'odd heads, head_dim 10, f16', params: attentionCase(7, 10, 'f16', 1, 128, [[0, 99]]) },
+    { name: 'head_dim 512', params: attentionCase(5, 512, 'f32', 1, 64, [[0, 40]]) },
+    { name: '64 heads of 256', params: attentionCase(64, 256, 'f16', 2, 96, [[0, 150]]) },
+    { name: 'more heads than a group', params: attentionCase(70, 8, 'f32', 1, 64, [[0, 33]]) },
+    {
+      name: 'ragged: four sequences, one with two tokens',
+      params: attentionCase(4, 32, 'f32', 4, 64, [
+        [2, 199],
+        [0, 0],
+        [1, 63],
+        [3, 64],
+        [3, 65],
+      ]),
+    },
+    {
+      name: 'tokens 1..2 of 4',
+      params: {
+        ...attentionCase(4, 16, 'f32', 2, 64, [
+          [0, 10],
+          [0, 80],
+          [1, 127],
+          [1, 3],
+        ]),
+        tokenBegin: 1,
+        tokens: 2,
+      },
+    },
+    { name: 'context of 65,536', params: attentionCase(4, 8, 'f16', 64, 1024, [[0, 65535]]) },
+  ];
+}
+
+function attentionBench(): { name: string; params: AttentionParams }[] {
+  return [
+    [1, 4096],
+    [1, 32768],
+    [8, 8192],
+    [64, 8192],
+    [64, 32768],
+  ].map(([batch, context]) => ({
+    name: `64 heads of 256, batch ${batch}, context ${context}`,
+    params: attentionCase(
+      64,
+      256,
+      'f16',
+      Math.max(1, Math.ceil((context * batch) / 64 / Math.max(batch, 8))),
+      0,
+      Array.from({ length: batch }, (_, s) => [s, context - 1] as const),
+    ),
+  }));
+}
+
+function attentionCase(
+  heads: number,
+  D: number,
+  kv: KvFormat,
+  splits: number,
+  splitLen: number,
+  places: PagedCase['places'],
+): AttentionParams {
+  const context = Math.max(...places.map((place) => place[1])) + 1;
+  const example = {
+    places,
+    sequences: Math.max(...places.map((place) => place[0])) + 1,
+    maxPages: ceilDiv(context, PAGE),
+  };
+  return {
+    allTokens: places.length,
+    tokenBegin: 0,
+    tokens: places.length,
+    heads,
+    D,
+    kv,
+    sequences: example.sequences,
+    maxPages: example.maxPages,
+    pages: pageCount(example),
+    splits,
+    splitLen: splitLen === 0 ? ceilDiv(context, splits) : splitLen,
+    context,
+    example,
+  };
+}

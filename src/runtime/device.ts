@@ -1,0 +1,203 @@
+/**
+ * The one place that opens a GPU: adapter choice, features and limits, Dawn's toggles, uncaptured errors, device loss.
+ * In browsers it uses `navigator.gpu`; in Node the `webgpu` package (Dawn).
+ */
+import { DeviceError, DeviceLostError } from '../errors.ts';
+import type { Capabilities } from '../kernels/kernel.ts';
+
+/** How to choose and open an adapter. */
+export interface DeviceOptions {
+  /** Part of the adapter's name, as {@link listAdapters} prints it; the first adapter when absent. Node only. */
+  readonly adapter?: string | undefined;
+  /** Pretend that the adapter has no optional feature and only default limits: the base kernels run. */
+  readonly baseline?: boolean | undefined;
+}
+
+/**
+ * Dawn's toggles (Node only). Robustness and validation stay on. 64-bit timestamps are only useful unrounded, and
+ * `allow_unsafe_apis` gives `timestamp-query` and `subgroups` on drivers where Dawn still calls them experimental.
+ */
+const DAWN_OPTIONS = [
+  'enable-dawn-features=allow_unsafe_apis',
+  'disable-dawn-features=timestamp_quantization',
+] as const;
+
+/** An open device with what the rest of the runtime must know of it. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly name: string;
+  readonly info: AdapterCard;
+  readonly caps: Capabilities;
+  readonly timestamps: boolean;
+  /** Throws what the device reported since the last call: DeviceLostError, or DeviceError with Dawn's own text. */
+  check(): void;
+  /** Resolves when the device is lost, including by {@link Gpu.dispose}. */
+  readonly lost: Promise<DeviceLostError>;
+  dispose(): void;
+}
+
+/** Facts of an adapter for people. */
+export interface AdapterCard {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<string, number>>;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+}
+
+const WANTED_FEATURES = ['subgroups', 'timestamp-query'] as const;
+const WANTED_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
+
+/** Keeps Dawn's GPU objects alive: collecting one while its devices live ends the process. */
+const instances: GPU[] = [];
+
+async function gpuInstance(adapter: string | undefined): Promise<GPU> {
+  if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return navigator.gpu;
+  if (typeof process === 'undefined' || process.versions?.node === undefined) {
+    throw new DeviceError('this browser has no WebGPU (navigator.gpu is missing)');
+  }
+  let dawn: typeof import('webgpu');
+  try {
+    dawn = await import('webgpu');
+  } catch (cause) {
+    throw new DeviceError(
+      "the npm package 'webgpu' (Dawn) is not installed or has no binary for this platform",
+      {},
+      { cause },
+    );
+  }
+  Object.assign(globalThis, dawn.globals);
+  const options: string[] = [...DAWN_OPTIONS];
+  if (adapter !== undefined) options.push(`adapter=${adapter}`);
+  const gpu = dawn.create(options);
+  instances.push(gpu);
+  return gpu;
+}
+
+/**
+ * Opens a device.
+ *
+ * @throws DeviceError when there is no adapter, it is a null or fallback-less one, or the device cannot be made.
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
+  const gpu = await gpuInstance(options.adapter);
+  const adapter = await requestAdapter(gpu, options.adapter);
+  const info = card(adapter);
+  if (/^null/i.test(info.architecture) || /\bnull\b/i.test(info.description)) {
+    throw new DeviceError(`the adapter is a null device, which computes nothing: ${info.description}`, {
+      info,
+    });
+  }
+  const baseline = options.baseline === true;
+  const features = WANTED_FEATURES.filter((f) => adapter.features.has(f) && !(baseline && f === 'subgroups'));
+  const limits: Record<string, number> = {};
+  if (!baseline) for (const name of WANTED_LIMITS) limits[name] = adapter.limits[name];
+  const device = await adapter.requestDevice({
+    label: 'step3',
+    requiredFeatures: features as unknown as GPUFeatureName[],
+    requiredLimits: limits,
+  });
+  return wrap(gpu, device, info, features);
+}
+
+function wrap(gpu: GPU, device: GPUDevice, info: AdapterCard, features: readonly string[]): Gpu {
+  let failure: DeviceError | DeviceLostError | undefined;
+  device.onuncapturederror = (event) => {
+    failure ??= new DeviceError(`the device reported: ${oneLine(event.error.message)}`);
+  };
+  const lost = device.lost.then((loss) => {
+    const error = new DeviceLostError(loss.reason, oneLine(loss.message));
+    failure = error;
+    return error;
+  });
+  const language = gpu.wgslLanguageFeatures;
+  const caps: Capabilities = {
+    // The subgroup kernels number their subgroups, which is a language feature of its own.
+    subgroups: features.includes('subgroups') && language.has('subgroup_id'),
+    subgroupMinSize: info.subgroupMinSize,
+    subgroupMaxSize: info.subgroupMaxSize,
+    maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize),
+    maxWorkgroups: device.limits.maxComputeWorkgroupsPerDimension,
+  };
+  return {
+    device,
+    name: info.description || `${info.vendor} ${info.architecture}`,
+    info,
+    caps,
+    timestamps: features.includes('timestamp-query'),
+    lost,
+    check() {
+      const error = failure;
+      if (error === undefined) return;
+      if (error instanceof DeviceError) failure = undefined;
+      throw error;
+    },
+    dispose() {
+      device.destroy();
+    },
+  };
+}
+
+async function requestAdapter(gpu: GPU, name: string | undefined): Promise<GPUAdapter> {
+  let adapter: GPUAdapter | null = null;
+  let cause: unknown;
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  } catch (error) {
+    cause = error;
+  }
+  if (adapter !== null) return adapter;
+  const detail = cause instanceof Error ? `: ${oneLine(cause.message)}` : '';
+  const which = name === undefined ? 'no WebGPU adapter found' : `no adapter matches ${JSON.stringify(name)}`;
+  throw new DeviceError(`${which}${detail} (see: step3 doctor)`, { adapter: name }, { cause });
+}
+
+/**
+ * Names of the adapters that Dawn sees (Node), or of the browser's default one. Empty when there is none.
+ *
+ * @throws DeviceError when WebGPU itself is missing.
+ */
+export async function listAdapters(): Promise<string[]> {
+  if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) {
+    const adapter = await navigator.gpu.requestAdapter();
+    return adapter === null ? [] : [card(adapter).description];
+  }
+  // Dawn lists what it has when asked for an adapter that cannot exist.
+  const gpu = await gpuInstance('no adapter has this name');
+  try {
+    await gpu.requestAdapter();
+    return [];
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return [...text.matchAll(/backend: '(\w+)', name: '([^']*)'/g)]
+      .filter((match) => match[1] !== 'null')
+      .map((match) => match[2]);
+  }
+}
+
+function card(adapter: GPUAdapter): AdapterCard {
+  const info = adapter.info;
+  const limits: Record<string, number> = {};
+  for (const key in adapter.limits) {
+    const value = adapter.limits[key as keyof GPUSupportedLimits];
+    if (typeof value === 'number') limits[key] = value;
+  }
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    device: info.device,
+    description: info.description,
+    features: [...adapter.features].sort(),
+    limits,
+    subgroupMinSize: info.subgroupMinSize ?? 0,
+    subgroupMaxSize: info.subgroupMaxSize ?? 0,
+  };
+}
+
+/** Dawn's messages run over several lines; errors here stay on one. */
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, ' | ').trim();
+}

@@ -1,0 +1,36 @@
+// h[token] = the row of the embedding table for its id. One workgroup per token.
+// Ids outside this shard of the table are left for the call that holds them.
+//
+// --- specialised ---
+const K: u32 = 64u;  // hidden size; rows are padded to BLOCKS * 8
+
+const BLOCKS: u32 = (K + 7u) / 8u;
+
+struct Params {
+  row_begin: u32,  // first id in this shard
+  row_count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> token_ids: array<u32>;  // [tokens]
+@group(0) @binding(3) var<storage, read_write> h: array<f32>;    // [tokens, BLOCKS * 8]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
+  let id = token_ids[workgroup_id.x];
+  if (id < params.row_begin || id - params.row_begin >= params.row_count) {
+    return;
+  }
+  for (var block = li; block < BLOCKS; block += 64u) {
+    let b = load_weight8(id - params.row_begin, block);
+    let at = workgroup_id.x * BLOCKS * 8u + block * 8u;
+    for (var i = 0u; i < 4u; i++) {
+      if (block * 8u + i < K) {
+        h[at + i] = b.lo[i];
+      }
+      if (block * 8u + 4u + i < K) {
+        h[at + 4u + i] = b.hi[i];
+      }
+    }
+  }
+}

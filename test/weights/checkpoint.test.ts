@@ -1,0 +1,105 @@
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { configToJson } from '../../src/config/index.ts';
+import { WeightError } from '../../src/errors.ts';
+import { openCheckpoint } from '../../src/weights/checkpoint.ts';
+import { firstNonFinite } from '../../src/weights/finite.ts';
+import { expectedTensors } from '../../src/weights/names.ts';
+import { encodeSafetensors, readHeader } from '../../src/weights/safetensors.ts';
+import { memorySource } from '../../src/weights/source.ts';
+import { directorySource } from '../../src/weights/source_node.ts';
+import { digests, loadAll, TINY, text, tinyFiles, tinyTensors } from './support.ts';
+
+const fixtures = (name: string) =>
+  directorySource(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)));
+
+describe.each([
+  ['step3-tiny', 5, 'F32', 101],
+  ['step3-small-bf16', 4, 'BF16', 384],
+])('golden checkpoint %s', (name, layers, dtype, vocab) => {
+  it('opens and reads, every tensor finite', async () => {
+    const checkpoint = await openCheckpoint(fixtures(name));
+    expect(checkpoint.config.num_hidden_layers).toBe(layers);
+    expect([...checkpoint.tensors.keys()]).toEqual(
+      expectedTensors(checkpoint.config).map((spec) => spec.name),
+    );
+    for (const tensor of await loadAll(checkpoint)) {
+      expect(tensor.dtype).toBe(dtype);
+      expect(firstNonFinite(tensor.dtype, tensor.bytes)).toBe(-1);
+    }
+    await checkpoint.close();
+    await expect(checkpoint.read('lm_head.weight', 0, 4)).rejects.toThrow(WeightError);
+  });
+
+  it('has golden logits of its vocabulary', async () => {
+    const file = (await fixtures(name).open('golden.safetensors'))!;
+    const { tensors } = await readHeader(file);
+    await file.close();
+    const logits = tensors.find((tensor) => tensor.name === 'logits');
+    expect(logits).toMatchObject({ dtype: 'F32', shape: [expect.any(Number), vocab] });
+  });
+});
+
+describe('openCheckpoint', () => {
+  it('reads byte ranges of tensors', async () => {
+    const tensors = await tinyTensors();
+    const checkpoint = await openCheckpoint(memorySource('memory', await tinyFiles()));
+    const { name, bytes } = tensors[3];
+    expect(await checkpoint.read(name, 5, 11)).toEqual(bytes.slice(5, 16));
+    await expect(checkpoint.read(name, bytes.length - 1, 2)).rejects.toThrow(WeightError);
+    await expect(checkpoint.read('model.nope', 0, 1)).rejects.toThrow(/memory: tensor "model.nope"/);
+  });
+
+  it('reads shards, and prefers the index over a single file', async () => {
+    const tensors = await tinyTensors();
+    const shards = [tensors.slice(0, 20), tensors.slice(20)];
+    const weight_map = Object.fromEntries(
+      shards.flatMap((shard, i) => shard.map(({ name }) => [name, `${i}.safetensors`])),
+    );
+    const files = await tinyFiles({
+      files: {
+        'model.safetensors': text('not looked at'),
+        'model.safetensors.index.json': text({ metadata: {}, weight_map }),
+        '0.safetensors': encodeSafetensors(shards[0]),
+        '1.safetensors': encodeSafetensors(shards[1]),
+      },
+    });
+    const checkpoint = await openCheckpoint(memorySource('memory', files));
+    expect(digests(await loadAll(checkpoint))).toEqual(digests(tensors));
+  });
+
+  it('ignores the vision tower of a step3_vl checkpoint', async () => {
+    const vision = ['vision_model.x', 'vit_downsampler2.weight', 'vit_large_projector.weight'];
+    const files = await tinyFiles({
+      files: { 'config.json': text({ model_type: 'step3_vl', text_config: configToJson(TINY) }) },
+      tensors: (tensors) => [
+        ...tensors,
+        ...vision.map((name) => ({ name, dtype: 'U8' as const, shape: [1], bytes: text('x') })),
+      ],
+    });
+    const checkpoint = await openCheckpoint(memorySource('memory', files));
+    expect(checkpoint.tensors.size).toBe(expectedTensors(TINY).length);
+  });
+
+  it('closes what it opened when it fails', async () => {
+    const files = await tinyFiles({ tensors: (tensors) => tensors.slice(1) });
+    let open = 0;
+    const inner = memorySource('memory', files);
+    const counting = {
+      name: 'counting',
+      open: async (name: string) => {
+        const file = await inner.open(name);
+        if (file === undefined) return undefined;
+        open++;
+        return {
+          ...file,
+          close: async () => {
+            open--;
+          },
+        };
+      },
+    };
+    await expect(openCheckpoint(counting)).rejects.toThrow(WeightError);
+    expect(open).toBe(0);
+  });
+});

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { type DType, encodeWeights, formatOf } from '../../src/tensor.ts';
+import { checkFinite, firstNonFinite } from '../../src/weights/finite.ts';
+
+const DTYPES: DType[] = ['F32', 'F16', 'BF16'];
+
+describe.each(DTYPES)('firstNonFinite of %s', (dtype) => {
+  const format = formatOf(dtype)!;
+  const largest = { f32: 3.4e38, f16: 65504, bf16: 3.38e38 }[format];
+  const values = [0, -0, 1, -1, largest, -largest, 1e-7, 5e-8, 2];
+
+  it('passes finite values, largest and subnormal included', () => {
+    expect(firstNonFinite(dtype, encodeWeights(format, values))).toBe(-1);
+    expect(firstNonFinite(dtype, new Uint8Array(0))).toBe(-1);
+  });
+
+  it.each([Number.NaN, Infinity, -Infinity])('finds %d at every position, odd last one included', (bad) => {
+    for (let at = 0; at < values.length; at++) {
+      expect(firstNonFinite(dtype, encodeWeights(format, values.with(at, bad)))).toBe(at);
+    }
+  });
+
+  it('finds the first of several, and in bytes that are not aligned', () => {
+    const bytes = encodeWeights(format, [1, 2, 3, Number.NaN, Infinity]);
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    expect(firstNonFinite(dtype, shifted.subarray(1))).toBe(3);
+  });
+});
+
+describe('checkFinite', () => {
+  it.each(DTYPES)('names tensor, kind and coordinates in %s', (dtype) => {
+    const size = dtype === 'F32' ? 4 : 2;
+    const info = { name: 'w', dtype, shape: [2, 3, 4], file: 'f.safetensors', begin: 8, bytes: 24 * size };
+    const check = (value: number) => () =>
+      checkFinite(info, encodeWeights(formatOf(dtype)!, [0, value, 0]), 13 * size);
+    expect(check(1)).not.toThrow();
+    expect(check(Number.NaN)).toThrow(
+      'f.safetensors: tensor "w": expected finite weights, found NaN at [1, 0, 2]',
+    );
+    expect(check(-Infinity)).toThrow('found an infinity at [1, 0, 2]');
+  });
+
+  it('passes dtypes that are not floats', () => {
+    expect(firstNonFinite('I32', new Uint8Array(8).fill(255))).toBe(-1);
+  });
+});
