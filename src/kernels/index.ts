@@ -10,6 +10,7 @@ import { moe_group } from './moe_group.ts';
 import { moe_router } from './moe_router.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
+import { sample } from './sample.ts';
 
 export const KERNELS: readonly AnyKernel[] = [
   embed_tokens,
@@ -22,4 +23,5 @@ export const KERNELS: readonly AnyKernel[] = [
   moe_router,
   moe_group,
   moe_combine,
+  sample,
 ];

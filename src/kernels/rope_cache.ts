@@ -1,6 +1,6 @@
 /** Rotary embedding of queries and key, and the write of key and value into the paged cache. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { ceilDiv, f16ToNumber, numberToF16, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   cacheRow,
@@ -95,9 +95,12 @@ export const rope_cache: Kernel<RopeParams> = defineKernel<RopeParams>({
       }
       const row = cacheRow(table, p.maxPages, sequence, position) * D8;
       const key = t * p.qkvStride + p.kAt;
-      rotate(qkv, key, io.f('k_cache'), row, position);
+      const k = io.f('k_cache');
       const v = io.f('v_cache');
+      rotate(qkv, key, k, row, position);
       for (let i = 0; i < D8; i++) v[row + i] = i < p.D ? qkv[key + D8 + i] : 0;
+      if (p.kv === 'f16')
+        for (let i = row; i < row + D8; i++) [k[i], v[i]] = [roundToF16(k[i]), roundToF16(v[i])];
     }
   },
   cost(p) {
@@ -156,6 +159,10 @@ export const rope_cache: Kernel<RopeParams> = defineKernel<RopeParams>({
     ],
   },
 });
+
+function roundToF16(value: number): number {
+  return f16ToNumber(numberToF16(value));
+}
 
 function ropeCase(heads: number, D: number, kv: KvFormat, kAt: number, example: PagedCase): RopeParams {
   return {

@@ -11,6 +11,8 @@ export interface DeviceOptions {
   readonly adapter?: string | undefined;
   /** Pretend that the adapter has no optional feature and only default limits: the base kernels run. */
   readonly baseline?: boolean | undefined;
+  /** Use at most this many bytes per binding, as on a smaller adapter. */
+  readonly maxBindingBytes?: number | undefined;
 }
 
 /**
@@ -100,10 +102,16 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
     requiredFeatures: features as unknown as GPUFeatureName[],
     requiredLimits: limits,
   });
-  return wrap(gpu, device, info, features);
+  return wrap(gpu, device, info, features, options.maxBindingBytes ?? Number.POSITIVE_INFINITY);
 }
 
-function wrap(gpu: GPU, device: GPUDevice, info: AdapterCard, features: readonly string[]): Gpu {
+function wrap(
+  gpu: GPU,
+  device: GPUDevice,
+  info: AdapterCard,
+  features: readonly string[],
+  maxBindingBytes: number,
+): Gpu {
   let failure: DeviceError | DeviceLostError | undefined;
   device.onuncapturederror = (event) => {
     failure ??= new DeviceError(`the device reported: ${oneLine(event.error.message)}`);
@@ -119,7 +127,11 @@ function wrap(gpu: GPU, device: GPUDevice, info: AdapterCard, features: readonly
     subgroups: features.includes('subgroups') && language.has('subgroup_id'),
     subgroupMinSize: info.subgroupMinSize,
     subgroupMaxSize: info.subgroupMaxSize,
-    maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize),
+    maxBindingBytes: Math.min(
+      device.limits.maxStorageBufferBindingSize,
+      device.limits.maxBufferSize,
+      maxBindingBytes,
+    ),
     maxWorkgroups: device.limits.maxComputeWorkgroupsPerDimension,
   };
   return {

@@ -24,10 +24,13 @@ fn team_sync() {
 
 // The sum of a slot over the team, for any lane.
 fn team_sum(slot: u32, local_index: u32) -> vec4<f32> {
-  let at = slot * WG + local_index / 32u * 32u;
-  var sum = team_scratch[at];
-  for (var i = 1u; i < 32u; i++) {
-    sum += team_scratch[at + i];
+  let begin = slot * WG + local_index / 32u * 32u;
+  // Bounds that are not constant keep drivers from unrolling the loop at every call: compiling takes several times
+  // longer then.
+  let end = begin + 32u;
+  var sum = vec4<f32>(0.0);
+  for (var i = begin; i < end; i++) {
+    sum += team_scratch[i];
   }
   return sum;
 }

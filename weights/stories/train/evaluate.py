@@ -90,7 +90,7 @@ def generate(model, tokenizer, prompt, seed, temperature=0.7, top_p=0.95, limit=
 
 def main(folder, corpus, out, tokenizer_path=None):
     tokenizer = Tokenizer.from_file(tokenizer_path or os.path.join(folder, "tokenizer.json"))
-    model = load_model(folder)
+    model = load_model(folder, "cuda" if torch.cuda.is_available() else "cpu")
     total, active = model.parameter_counts()
     result = {"parameters": total, "active_parameters": active, "parts": {}, "samples": []}
     for part, documents in read_validation(corpus).items():

@@ -2,8 +2,11 @@
 
     python3 train.py --config ../config.json --data data.npz --out run/moe [--dense] [--seconds 540]
 
+The last phase is run several times with different seeds, each stopped at its lowest loss on the training
+stories held back for that; the average of their weights is the result.
+
 Writes to the output folder: log.jsonl (losses), state.pt (to go on from, with the same command),
-pretrain.pt (weights before the stories) and best.pt (lowest loss on the stories held back for early stopping).
+pretrain.pt (weights before the last phase), best1.pt, best2.pt, … and their average, final.pt.
 """
 
 import argparse
@@ -22,7 +25,8 @@ from optim import Optimizer
 
 SEED = 1
 BALANCE, ROUTER_Z = 0.01, 1e-4
-MUON_LR, ADAM_LR, DECAY = 0.02, 4e-3, 0.1
+MUON_LR, ADAM_LR, DECAY = 0.02, 0.012, 0.1
+FINISHES = 3
 PARTS = ["dev", "valid_tinystories", "valid_children", "valid_books"]
 
 
@@ -48,8 +52,8 @@ class Phase:
 
 
 PHASES = {
-    "pretrain": Phase(6000, {"stories": 4, "children": 1, "books": 21, "extra": 38}, 100, 1, 0.4, 0.5, 0.0, 250),
-    "finish": Phase(500, {"stories": 44, "children": 4, "books": 8, "extra": 8}, 0, 0.4, 0.0, 0.0, 0.1, 20),
+    "pretrain": Phase(6500, {"stories": 4, "children": 1, "books": 17, "extra": 42}, 100, 1, 0.4, 0.5, 0.1, 250),
+    "finish": Phase(400, {"stories": 44, "children": 4, "books": 8, "extra": 8}, 20, 0.4, 0.0, 0.1, 0.2, 20),
 }
 
 
@@ -59,6 +63,7 @@ def device_name():
 
 def compile_model(model):
     """Compile block by block: equal blocks share one compilation."""
+    torch._dynamo.config.recompile_limit = 64
     for block in model.model.layers:
         block.compile()
     model.loss = torch.compile(model.loss)
@@ -98,7 +103,7 @@ class Evaluator:
 
 
 def train_step(model, optimizer, rows, scale):
-    """One update; (loss in nats a token, balancing losses, least share of any expert in a layer)."""
+    """One update; (loss in nats a token, balancing losses, each layer's expert usage)."""
     inputs, targets = rows[:, :-1], rows[:, 1:]
     with autocast():
         h, routers = model(inputs)
@@ -117,20 +122,19 @@ class Run:
     def __init__(self, config, arrays, out, seconds):
         self.device = device_name()
         torch.set_float32_matmul_precision("high")
-        torch.manual_seed(SEED)
-        self.model = Model(config).initialise(SEED).to(self.device)
-        self.optimizer = Optimizer(self.model, MUON_LR, ADAM_LR, DECAY)
         self.arrays, self.out, self.deadline = arrays, out, time.time() + seconds
-        self.done = {name: 0 for name in PHASES}
-        self.tokens, self.best, self.spent, self.began = 0, math.inf, 0.0, time.time()
+        self.model = Model(config).initialise(SEED).to(self.device)
+        self.start_again(SEED)
+        self.tokens, self.spent, self.began = 0, 0.0, time.time()
         os.makedirs(out, exist_ok=True)
-        if os.path.exists(self.path("state.pt")):
-            self.restore()
         if self.device == "cuda":
             compile_model(self.model)
 
     def path(self, name):
         return os.path.join(self.out, name)
+
+    def elapsed(self):
+        return self.spent + time.time() - self.began
 
     def log(self, **fields):
         line = json.dumps(fields | {"tokens": self.tokens, "seconds": round(self.elapsed(), 1)})
@@ -138,14 +142,16 @@ class Run:
         with open(self.path("log.jsonl"), "a") as file:
             file.write(line + "\n")
 
-    def elapsed(self):
-        return self.spent + time.time() - self.began
+    def start_again(self, seed):
+        """A fresh optimizer and step count."""
+        torch.manual_seed(seed)
+        self.optimizer, self.step, self.seed = Optimizer(self.model, MUON_LR, ADAM_LR, DECAY), 0, seed
 
     def save(self):
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "counters": (self.done, self.tokens, self.best, self.elapsed()),
+            "counters": (self.step, self.tokens, self.elapsed()),
         }
         torch.save(state, self.path("state.tmp"))
         os.replace(self.path("state.tmp"), self.path("state.pt"))
@@ -154,45 +160,70 @@ class Run:
         state = torch.load(self.path("state.pt"), map_location=self.device)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.done, self.tokens, self.best, self.spent = state["counters"]
+        self.step, self.tokens, self.spent = state["counters"]
 
-    def phase(self, name, patience=8):
-        """Train one phase to its end; False if the time ran out before."""
+    def load(self, name):
+        self.model.load_state_dict(torch.load(self.path(name), map_location=self.device))
+
+    def steps(self, name):
+        """Train one phase; yields the held-out losses at every evaluation."""
         phase, length = PHASES[name], self.model.config.max_seq_len
         total = sum(phase.rows.values())
-        mixture = Mixture(self.arrays, phase.rows, length, SEED * 100 + len(name), self.device)
+        mixture = Mixture(self.arrays, phase.rows, length, self.seed * 100, self.device)
         evaluator = Evaluator(self.arrays, length, total, self.device)
-        for _ in range(self.done[name]):
+        for _ in range(self.step):
             mixture.batch()
         self.model.train()
         self.model.set_dropout(phase.dropout)
-        losses, worse = [], 0
-        while self.done[name] < phase.steps:
-            step = self.done[name]
-            loss, usage = train_step(self.model, self.optimizer, mixture.batch(), phase.scale(step))
+        losses = []
+        while self.step < phase.steps:
+            rows, scale = mixture.batch(), phase.scale(self.step)
+            loss, usage = train_step(self.model, self.optimizer, rows, scale)
             losses.append(loss)
-            self.done[name], self.tokens = step + 1, self.tokens + total * length
-            if (step + 1) % phase.every and step + 1 < phase.steps:
+            self.step, self.tokens = self.step + 1, self.tokens + total * length
+            if self.step % phase.every and self.step < phase.steps:
                 continue
             result = evaluator.run(self.model)
             least = min((u.min() * u.numel() / u.sum()).item() for u in usage) if usage else None
             train, losses = torch.stack(losses).mean().item(), []
             epochs = {n: s.epochs for n, s in mixture.streams.items()}
-            self.log(phase=name, step=step + 1, train=train, least_expert=least, epochs=epochs, **result)
-            if name == "finish":
-                worse = 0 if result["dev"][0] < self.best else worse + 1
-                if worse == 0:
-                    self.best = result["dev"][0]
-                    torch.save(self.model.state_dict(), self.path("best.pt"))
-                if worse >= patience:
-                    break
+            self.log(phase=name, seed=self.seed, step=self.step, train=train, least_expert=least, epochs=epochs, **result)
+            yield result
+
+    def pretrain(self):
+        """The first phase; False if the time ran out before its end."""
+        if os.path.exists(self.path("state.pt")):
+            self.restore()
+        for _ in self.steps("pretrain"):
             if time.time() > self.deadline:
                 self.save()
                 return False
-        self.done[name] = phase.steps
-        torch.save(self.model.state_dict(), self.path(name + ".pt"))
         self.save()
+        torch.save(self.model.state_dict(), self.path("pretrain.pt"))
         return True
+
+    def finish(self, seed, patience=6):
+        """The last phase from pretrain.pt; best{seed}.pt holds the weights of the lowest loss."""
+        self.load("pretrain.pt")
+        self.start_again(seed)
+        best, worse = math.inf, 0
+        for result in self.steps("finish"):
+            worse += 1
+            if result["dev"][0] < best:
+                best, worse = result["dev"][0], 0
+                torch.save(self.model.state_dict(), self.path(f"best{seed}.pt"))
+            if worse >= patience:
+                break
+
+    def average(self, seeds):
+        """final.pt: the mean of the weights that the seeds ended with."""
+        states = [torch.load(self.path(f"best{seed}.pt"), map_location=self.device) for seed in seeds]
+        mean = {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
+        self.model.load_state_dict(mean)
+        torch.save(mean, self.path("final.pt"))
+        rows, length = sum(PHASES["finish"].rows.values()), self.model.config.max_seq_len
+        result = Evaluator(self.arrays, length, rows, self.device).run(self.model)
+        self.log(phase="average", seeds=list(seeds), **result)
 
 
 def main():
@@ -206,8 +237,14 @@ def main():
     config = Config.load(args.config)
     run = Run(config.dense_twin() if args.dense else config, np.load(args.data), args.out, args.seconds)
     print("parameters: %d, active %d" % run.model.parameter_counts(), flush=True)
-    done = run.phase("pretrain") and run.phase("finish")
-    print("finished" if done else "stopped; the same command goes on")
+    if not os.path.exists(run.path("pretrain.pt")) and not run.pretrain():
+        print("stopped; the same command goes on")
+        return
+    seeds = range(1, FINISHES + 1)
+    for seed in seeds:
+        if not os.path.exists(run.path(f"best{seed}.pt")):
+            run.finish(seed)
+    run.average(seeds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+/** `step3 info`: a checkpoint's card, from its headers alone. */
+import { existsSync } from 'node:fs';
+import { Command } from 'commander';
+import { PRESETS, type Step3Config } from '../config/index.ts';
+import { openModelSource } from '../runtime/load_model.ts';
+import { elements, padRow } from '../tensor.ts';
+import type { Checkpoint } from '../weights/checkpoint.ts';
+import { syntheticCheckpoint } from '../weights/synthetic.ts';
+import { formatBytes, formatCount, table } from './figures.ts';
+import { type CommonFlags, commonOptions } from './options.ts';
+
+interface InfoFlags extends CommonFlags {
+  readonly model: string;
+}
+
+/** Tensors of one kind together. */
+interface KindCard {
+  readonly dtypes: string[];
+  parameters: number;
+  bytes: number;
+}
+
+/** What `info` prints. */
+export interface ModelCard {
+  readonly name: string;
+  readonly layers: number;
+  readonly moe_layers: number;
+  readonly experts: number;
+  readonly experts_per_token: number;
+  readonly context: number;
+  readonly vocabulary: number;
+  readonly parameters: number;
+  /** Parameters that one token reads: the chosen experts of the routed ones; of the embedding one row, not counted. */
+  readonly active_parameters: number;
+  readonly bytes: number;
+  readonly kv_bytes_per_token: { readonly f16: number; readonly f32: number };
+  readonly kinds: Readonly<Record<string, KindCard>>;
+  readonly tokenizer: boolean;
+}
+
+/** The command's definition. */
+export function infoCommand(): Command {
+  const command = new Command('info')
+    .description('What a checkpoint holds; reads only its headers.')
+    .requiredOption(
+      '--model <dir|preset>',
+      `checkpoint folder, its address, or ${Object.keys(PRESETS).join(', ')}`,
+    );
+  return commonOptions(command).addHelpText('after', '\nExample:\n  step3 info --model step3').action(run);
+}
+
+async function run(flags: InfoFlags): Promise<void> {
+  const card = await readCard(flags.model);
+  process.stdout.write(flags.json === true ? `${JSON.stringify(card)}\n` : cardText(card));
+}
+
+async function readCard(model: string): Promise<ModelCard> {
+  if (Object.hasOwn(PRESETS, model) && !existsSync(model)) {
+    return { ...modelCard(syntheticCheckpoint(PRESETS[model], 0), false), name: `preset ${model}` };
+  }
+  const { checkpoint, tokenizer } = await openModelSource(model);
+  try {
+    return modelCard(checkpoint, tokenizer !== undefined);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
+  const { config } = checkpoint;
+  const kinds: Record<string, KindCard> = {};
+  let parameters = 0;
+  let active = 0;
+  for (const tensor of checkpoint.tensors.values()) {
+    const count = elements(tensor.shape);
+    const kind = kindOf(tensor.name);
+    kinds[kind] ??= { dtypes: [], parameters: 0, bytes: 0 };
+    if (!kinds[kind].dtypes.includes(tensor.dtype)) kinds[kind].dtypes.push(tensor.dtype);
+    kinds[kind].parameters += count;
+    kinds[kind].bytes += tensor.bytes;
+    parameters += count;
+    if (kind === 'routed experts') active += (count / config.moe_num_experts) * config.moe_top_k;
+    else if (kind !== 'embedding') active += count;
+  }
+  return {
+    name: checkpoint.name,
+    layers: config.num_hidden_layers,
+    moe_layers: config.moe_layers.length,
+    experts: config.moe_num_experts,
+    experts_per_token: config.moe_top_k,
+    context: config.max_seq_len,
+    vocabulary: config.vocab_size,
+    parameters,
+    active_parameters: active,
+    bytes: checkpoint.bytes,
+    kv_bytes_per_token: { f16: kvBytes(config, 2), f32: kvBytes(config, 4) },
+    kinds,
+    tokenizer,
+  };
+}
+
+/** One key and one value row in every layer, as the cache stores them. */
+function kvBytes(config: Step3Config, bytesEach: number): number {
+  return config.num_hidden_layers * 2 * padRow(config.head_dim) * bytesEach;
+}
+
+function kindOf(tensor: string): string {
+  if (/norm\.weight$/.test(tensor)) return 'norms';
+  if (tensor.startsWith('model.embed_tokens')) return 'embedding';
+  if (tensor.startsWith('lm_head')) return 'head';
+  if (tensor.includes('.self_attn.')) return 'attention';
+  if (tensor.includes('.share_expert.')) return 'shared experts';
+  if (tensor.includes('.moe.gate.')) return 'routers';
+  if (tensor.includes('.moe.')) return 'routed experts';
+  return tensor.includes('layernorm') ? 'norms' : 'dense layers';
+}
+
+function cardText(card: ModelCard): string {
+  const kv = card.kv_bytes_per_token;
+  const layers =
+    card.moe_layers === 0
+      ? 'all dense'
+      : `${card.moe_layers} with ${card.experts} experts, ${card.experts_per_token} per token`;
+  return [
+    table([
+      ['model', card.name],
+      ['layers', `${card.layers} (${layers})`],
+      [
+        'parameters',
+        `${formatCount(card.parameters)}, ${formatCount(card.active_parameters)} active per token`,
+      ],
+      ['weights', formatBytes(card.bytes)],
+      ['cache', `${formatBytes(kv.f16)} per token in f16, ${formatBytes(kv.f32)} in f32`],
+      ['context', `${card.context} tokens`],
+      ['vocabulary', String(card.vocabulary)],
+      ['tokenizer', card.tokenizer ? 'yes' : 'no'],
+    ]),
+    '\n',
+    table(
+      Object.entries(card.kinds).map(([kind, k]) => [
+        kind,
+        `${k.dtypes.join(', ')}  ${formatCount(k.parameters)} parameters, ${formatBytes(k.bytes)}`,
+      ]),
+    ),
+  ].join('');
+}

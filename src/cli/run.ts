@@ -1,0 +1,67 @@
+/** `step3 run`: continues a prompt. */
+import { Command } from 'commander';
+import { InputError } from '../errors.ts';
+import { runGeneration } from './generation.ts';
+import {
+  commonOptions,
+  type DeviceFlags,
+  deviceOptions,
+  type GenerateFlags,
+  generateOptions,
+  integer,
+  openModel,
+  tokenList,
+} from './options.ts';
+
+interface RunFlags extends DeviceFlags, GenerateFlags {
+  readonly model: string;
+  readonly prompt?: string;
+  readonly tokens?: number[];
+  readonly raw?: true;
+  readonly batch: number;
+  readonly context?: number;
+  readonly chunk?: number;
+}
+
+/** The command's definition. */
+export function runCommand(): Command {
+  const command = new Command('run')
+    .description('Continue a prompt; streams text, then prints what was measured.')
+    .requiredOption('--model <dir>', 'checkpoint folder, or its http(s) address')
+    .option('--prompt <text>', 'text to continue')
+    .option('--tokens <ids>', 'token ids to continue instead, e.g. 1,2,3', tokenList)
+    .option('--raw', 'take the prompt as it is; always so today, no chat template is ever applied');
+  generateOptions(command)
+    .option(
+      '--batch <n>',
+      'continue the prompt n times at once, with seeds from --seed upwards',
+      integer(1),
+      1,
+    )
+    .option('--context <n>', "most positions of a sequence (default: the model's, at most 4096)", integer(1))
+    .option('--chunk <n>', 'prompt tokens per step (default: 256)', integer(1));
+  return commonOptions(deviceOptions(command, 'f16'))
+    .addHelpText(
+      'after',
+      '\nExample:\n  step3 run --model weights/stories --prompt "Once upon a time" --temperature 0.7',
+    )
+    .action(run);
+}
+
+async function run(flags: RunFlags): Promise<void> {
+  const prompt = flags.prompt ?? flags.tokens;
+  if (prompt === undefined) throw new InputError('prompt', '--prompt or --tokens', undefined);
+  if (flags.prompt !== undefined && flags.tokens !== undefined) {
+    throw new InputError('prompt', 'one of --prompt and --tokens', 'both');
+  }
+  const model = await openModel(flags.model, flags, {
+    maxBatch: flags.batch,
+    maxContext: flags.context,
+    chunk: flags.chunk,
+  });
+  try {
+    await runGeneration(model, prompt, flags.batch, flags);
+  } finally {
+    model.dispose();
+  }
+}

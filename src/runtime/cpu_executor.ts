@@ -1,0 +1,126 @@
+/**
+ * Runs plans with the kernels' own references in double precision: the oracle of the tests, and what runs where there
+ * is no GPU. Weights stay in their stored format and are decoded row by row.
+ */
+import { DeviceError } from '../errors.ts';
+import {
+  BASELINE,
+  type Capabilities,
+  type Matrix,
+  type ReferenceIo,
+  type Values,
+} from '../kernels/kernel.ts';
+import type { KernelCall, Plan, Slot } from '../model/plan.ts';
+import { decodeWeights, FORMAT_BYTES, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
+import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+
+/** Weight matrices are kept as stored bytes, everything else as numbers. */
+type Storage =
+  | { readonly slot: Slot; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly slot: Slot; readonly values: Values };
+
+export class CpuExecutor implements Executor {
+  readonly kind = 'cpu';
+  readonly name = 'CPU interpreter (double precision)';
+  /** Nothing limits it, but plans stay those of the smallest GPU unless a matrix must be split. */
+  readonly caps: Capabilities = { ...BASELINE, maxBindingBytes: 2 ** 31 };
+  readonly depth = 1;
+  readonly #slots = new Map<string, Storage>();
+
+  ensure(slots: Iterable<Slot>): void {
+    for (const slot of slots) {
+      const old = this.#slots.get(slot.name);
+      if (old !== undefined && old.slot.bytes >= slot.bytes) continue;
+      const count = Math.ceil(slot.bytes / SLOT_BYTES[slot.type]);
+      if (slot.name.includes('#')) this.#slots.set(slot.name, { slot, bytes: new Uint8Array(slot.bytes) });
+      else {
+        const values = slot.type === 'u32' ? new Uint32Array(count) : new Float64Array(count);
+        this.#slots.set(slot.name, { slot, values });
+      }
+    }
+  }
+
+  write(slot: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const storage = this.#find(slot);
+    if ('bytes' in storage) storage.bytes.set(bytes, offset);
+    else if (storage.slot.type === 'u32')
+      storage.values.set(new Uint32Array(bytes.slice().buffer), offset / 4);
+    else storage.values.set(new Float32Array(bytes.slice().buffer), offset / 4);
+  }
+
+  async prepare(plan: Plan): Promise<PreparedPlan> {
+    this.ensure(plan.slots.values());
+    return { plan };
+  }
+
+  async run(prepared: PreparedPlan, read: readonly ReadRequest[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    for (const call of prepared.plan.calls) {
+      call.kernel.reference(call.params, this.#io(call));
+      // References run for long; other work of the process gets its turn between them.
+      await new Promise<void>((resolve) => setImmediateOrTimeout(resolve));
+    }
+    return read.map((request) => {
+      const storage = this.#find(request.slot);
+      if ('bytes' in storage) return storage.bytes.slice(0, request.bytes);
+      const values = storage.values.subarray(0, request.bytes / 4);
+      const out = storage.slot.type === 'u32' ? Uint32Array.from(values) : Float32Array.from(values);
+      return new Uint8Array(out.buffer);
+    });
+  }
+
+  release(): void {}
+
+  async idle(): Promise<void> {}
+
+  bytes(): Readonly<Record<string, number>> {
+    const sums: Record<string, number> = { total: 0 };
+    for (const storage of this.#slots.values()) {
+      const { purpose } = storage.slot;
+      const bytes = 'bytes' in storage ? storage.bytes.byteLength : storage.values.byteLength;
+      sums[purpose] = (sums[purpose] ?? 0) + bytes;
+      sums.total += bytes;
+    }
+    return sums;
+  }
+
+  dispose(): void {
+    this.#slots.clear();
+  }
+
+  #find(slot: string): Storage {
+    const storage = this.#slots.get(slot);
+    if (storage === undefined) throw new DeviceError(`there is no storage for slot ${slot}`, { slot });
+    return storage;
+  }
+
+  #io(call: KernelCall): ReferenceIo {
+    const specs = call.kernel.bindings(call.params);
+    const values = (name: string): Values => {
+      const storage = this.#find(call.slots[name]);
+      if ('bytes' in storage) throw new DeviceError(`${call.label}: ${name} is a matrix`);
+      return storage.values;
+    };
+    return {
+      f: (name) => values(name) as Float64Array,
+      u: (name) => values(name) as Uint32Array,
+      m: (name): Matrix => {
+        const storage = this.#find(call.slots[name]);
+        if (!('bytes' in storage)) throw new DeviceError(`${call.label}: ${name} is not a matrix`);
+        const [rows, cols] = specs[name].dims;
+        const format = storage.slot.type as WeightFormat;
+        const stride = cols * FORMAT_BYTES[format];
+        return {
+          rows,
+          cols,
+          row: (r, out) => decodeWeights(format, storage.bytes.subarray(r * stride), 0, cols, out),
+        };
+      },
+    };
+  }
+}
+
+/** Node has setImmediate; browsers do not. */
+function setImmediateOrTimeout(resolve: () => void): void {
+  if (typeof setImmediate === 'function') setImmediate(resolve);
+  else setTimeout(resolve);
+}

@@ -1,0 +1,257 @@
+/** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
+import { InputError } from '../errors.ts';
+import type { Model } from './model.ts';
+import { prepareChunk, promptTokens } from './prefill.ts';
+import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
+import { TextStream } from './text.ts';
+
+/** Options of a generation. */
+export interface GenerateOptions extends SamplingOptions {
+  /** Most new tokens per sequence. Default 256; the context may end it earlier. */
+  readonly maxTokens?: number | undefined;
+  /** Texts that end a sequence; they are not part of the result. Needs a tokenizer. */
+  readonly stop?: readonly string[] | undefined;
+  /** Token ids that end a sequence; the checkpoint's eos_token_id when absent. */
+  readonly stopTokens?: readonly number[] | undefined;
+  /** Ends the generation early. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Why a sequence ended. */
+export type FinishReason = 'stop' | 'length' | 'aborted';
+
+/** One new token. */
+export interface GeneratedToken {
+  /** Which of the prompts. */
+  readonly sequence: number;
+  readonly token: number;
+  /** Text that became certain with it; empty within a character, or where a stop string may begin. */
+  readonly text: string;
+  /** Milliseconds since the generation began. */
+  readonly ms: number;
+  /** On the last token of a sequence. */
+  readonly finish?: FinishReason;
+}
+
+/** Closing figures. */
+export interface GenerateSummary {
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  /** Milliseconds from the start until the first new token was on the host. */
+  readonly prefillMs: number;
+  /** Milliseconds between the arrivals of successive decoding steps. */
+  readonly stepMs: readonly number[];
+  readonly finish: readonly FinishReason[];
+}
+
+/** Yields tokens as they come; returns the figures. */
+export type Generated = AsyncGenerator<GeneratedToken, GenerateSummary, void>;
+
+/** What is kept for each sequence. */
+interface Sequence {
+  readonly prompt: readonly number[];
+  /** Positions that its pages hold. */
+  readonly limit: number;
+  readonly stream: TextStream | undefined;
+  produced: number;
+  finish: FinishReason | undefined;
+}
+
+/** See {@link Model.generateBatch}. @internal */
+export async function* generate(
+  model: Model,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): Generated {
+  const sequences = open(model, prompts, options);
+  const release = await model.exclusive();
+  const owned: number[][] = [];
+  const start = performance.now();
+  try {
+    for (const sequence of sequences) owned.push(model.pages.take(sequence.limit));
+    const stops = new Set(options.stopTokens ?? model.config.eos_token_ids);
+    const deliver = (s: number, token: number): GeneratedToken | undefined => {
+      const sequence = sequences[s];
+      if (sequence.finish !== undefined) return undefined;
+      return take(sequence, s, token, stops, options, performance.now() - start);
+    };
+
+    const first = await prefill(model, sequences, owned, options);
+    const prefillMs = performance.now() - start;
+    for (const [s, token] of first.entries()) {
+      const event = deliver(s, token);
+      if (event !== undefined) yield event;
+    }
+
+    const stepMs: number[] = [];
+    let arrived = performance.now();
+    for await (const tokens of decode(model, sequences, options)) {
+      const now = performance.now();
+      stepMs.push(now - arrived);
+      arrived = now;
+      for (const [s, token] of tokens.entries()) {
+        const event = deliver(s, token);
+        if (event !== undefined) yield event;
+      }
+    }
+    return {
+      promptTokens: prompts.reduce((sum, prompt) => sum + prompt.length, 0),
+      newTokens: sequences.reduce((sum, s) => sum + s.produced, 0),
+      prefillMs,
+      stepMs,
+      finish: sequences.map((s) => s.finish ?? 'aborted'),
+    };
+  } finally {
+    for (const pages of owned) model.pages.release(pages);
+    release();
+  }
+}
+
+function open(model: Model, prompts: readonly (readonly number[])[], options: GenerateOptions): Sequence[] {
+  const { maxTokens = 256, stop = [] } = options;
+  if (!Number.isInteger(maxTokens) || maxTokens < 1)
+    throw new InputError('maxTokens', 'an integer >= 1', maxTokens);
+  if (prompts.length < 1 || prompts.length > model.maxBatch) {
+    throw new InputError('prompts', `1 to ${model.maxBatch} prompts`, prompts.length);
+  }
+  if (stop.length > 0 && model.tokenizer === undefined) {
+    throw new InputError('stop', 'no stop strings, since the checkpoint has no tokenizer.json', stop);
+  }
+  encodeSampling(options);
+  return prompts.map((prompt) => {
+    model.checkTokens(prompt, 1);
+    return {
+      prompt,
+      limit: Math.min(prompt.length + maxTokens, model.maxContext),
+      stream: model.tokenizer === undefined ? undefined : new TextStream(model.tokenizer, stop),
+      produced: 0,
+      finish: undefined,
+    };
+  });
+}
+
+/** Notes a token of a sequence: its text, and whether it was the last. */
+function take(
+  sequence: Sequence,
+  s: number,
+  token: number,
+  stops: ReadonlySet<number>,
+  options: GenerateOptions,
+  ms: number,
+): GeneratedToken {
+  sequence.produced++;
+  let text = '';
+  if (stops.has(token)) {
+    sequence.finish = 'stop';
+    text = sequence.stream?.end() ?? '';
+  } else {
+    const pushed = sequence.stream?.push(token);
+    text = pushed?.text ?? '';
+    if (pushed?.stopped === true) sequence.finish = 'stop';
+    else if (sequence.prompt.length + sequence.produced >= sequence.limit) sequence.finish = 'length';
+    else if (options.signal?.aborted === true) sequence.finish = 'aborted';
+    if (sequence.finish !== undefined && pushed?.stopped !== true) text += sequence.stream?.end() ?? '';
+  }
+  return {
+    sequence: s,
+    token,
+    text,
+    ms,
+    ...(sequence.finish === undefined ? {} : { finish: sequence.finish }),
+  };
+}
+
+/** Fills the cache and returns the first new token of every sequence. */
+async function prefill(
+  model: Model,
+  sequences: readonly Sequence[],
+  pages: readonly (readonly number[])[],
+  options: GenerateOptions,
+): Promise<number[]> {
+  const tokens = promptTokens(sequences.map((s) => s.prompt));
+  // Plans make the slots they use, so one that samples comes first.
+  await model.decodePlan(sequences.length, 1);
+  writeSequences(model, sequences, pages, options);
+  let last: Uint32Array = new Uint32Array(0);
+  for (let begin = 0; begin < tokens.length; begin += model.chunk) {
+    const chunk = tokens.slice(begin, begin + model.chunk);
+    const { plan } = await prepareChunk(model, chunk, 'last');
+    last = await model.step(plan, { slot: 'next_tokens', bytes: sequences.length * 4 });
+    options.signal?.throwIfAborted();
+  }
+  return [...last];
+}
+
+/** Page tables, sampling options, seen tokens and places for a fresh batch. */
+function writeSequences(
+  model: Model,
+  sequences: readonly Sequence[],
+  pages: readonly (readonly number[])[],
+  options: GenerateOptions,
+): void {
+  const seenWords = Math.ceil(model.config.vocab_size / 32);
+  const words = new Uint32Array(sequences.length * OPTION_WORDS);
+  const seen = new Uint32Array(sequences.length * seenWords);
+  sequences.forEach((sequence, s) => {
+    model.writePages(s, pages[s]);
+    words.set(encodeSampling({ ...options, seed: (options.seed ?? 0) + s }), s * OPTION_WORDS);
+    for (const token of sequence.prompt) seen[s * seenWords + (token >>> 5)] |= 1 << (token & 31);
+  });
+  model.write('sampling_options', words);
+  model.write('seen_tokens', seen);
+  // Sampling moves a place on by one: from the prompt's last position to that of the first new token.
+  model.write(
+    'next_places',
+    sequences.flatMap((sequence, s) => [s, sequence.prompt.length - 1]),
+  );
+}
+
+/** Decoding steps until every sequence has ended; several are queued before the first result is awaited. */
+async function* decode(
+  model: Model,
+  sequences: readonly Sequence[],
+  options: GenerateOptions,
+): AsyncGenerator<Uint32Array, void, void> {
+  const B = sequences.length;
+  const read = { slot: 'next_tokens', bytes: B * 4 };
+  model.write(
+    'row_sequences',
+    sequences.map((_, s) => s),
+  );
+  /** Position that each sequence's next step computes. */
+  const position = sequences.map((s) => s.prompt.length);
+  const queue: Promise<Uint32Array>[] = [];
+  const running = () => sequences.some((s) => s.finish === undefined);
+  try {
+    while (running() || queue.length > 0) {
+      // Steps are queued only while some sequence may still need them.
+      const needed = () => sequences.some((s, i) => s.finish === undefined && position[i] + 1 < s.limit);
+      while (running() && needed() && queue.length < model.executor.depth) {
+        park(model, sequences, position);
+        const plan = await model.decodePlan(B, Math.max(...position) + 1);
+        queue.push(model.step(plan, read));
+        for (let s = 0; s < B; s++) position[s]++;
+      }
+      const next = queue.shift();
+      if (next === undefined) break;
+      const tokens = await next;
+      if (running()) yield tokens;
+      if (options.signal?.aborted === true) break;
+    }
+  } finally {
+    // Results of steps that ran ahead of the end are not wanted, but their buffers must come back.
+    await Promise.allSettled(queue);
+  }
+}
+
+/**
+ * A sequence that has used up its positions while others go on is moved back to position 0 of its own pages, where it
+ * can do no harm. Steps queued before still see its old place, since writes keep their order in the queue.
+ */
+function park(model: Model, sequences: readonly Sequence[], position: number[]): void {
+  for (const [s, sequence] of sequences.entries()) {
+    if (position[s] < sequence.limit) continue;
+    position[s] = 0;
+    model.write('next_places', [s, 0], s * 2);
+  }
+}

@@ -1,0 +1,184 @@
+/** Runs plans on the GPU: one compute pass and one submit per step, bind groups made once per plan. */
+import { DeviceError } from '../errors.ts';
+import type { AnyKernel, Capabilities } from '../kernels/kernel.ts';
+import type { KernelCall, Plan, Slot } from '../model/plan.ts';
+import type { Gpu } from './device.ts';
+import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+import { GpuMemory } from './memory.ts';
+import { type CompiledKernel, PipelineCache, uniformBytes } from './pipelines.ts';
+
+/** Uniform buffer offsets must be multiples of this on every adapter. */
+const UNIFORM_ALIGN = 256;
+
+interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [number, number, number];
+}
+
+interface GpuPlan extends PreparedPlan {
+  readonly compiled: readonly CompiledKernel[];
+  readonly uniforms: GPUBuffer;
+  /** State of the slots when bind groups were made. */
+  generation: number;
+  dispatches: readonly Dispatch[];
+}
+
+export class GpuExecutor implements Executor {
+  readonly kind = 'gpu';
+  readonly name: string;
+  readonly caps: Capabilities;
+  readonly depth = 4;
+  readonly pipelines: PipelineCache;
+  readonly gpu: Gpu;
+  readonly #memory: GpuMemory;
+  readonly #slots = new Map<string, GPUBuffer>();
+  readonly #staging = new Map<number, GPUBuffer[]>();
+  /** Grows when a buffer is replaced, which makes bind groups stale. */
+  #generation = 0;
+
+  constructor(gpu: Gpu) {
+    this.gpu = gpu;
+    this.name = gpu.name;
+    this.caps = gpu.caps;
+    this.#memory = new GpuMemory(gpu.device);
+    this.pipelines = new PipelineCache(gpu.device);
+  }
+
+  ensure(slots: Iterable<Slot>): void {
+    for (const slot of slots) {
+      const old = this.#slots.get(slot.name);
+      if (old !== undefined && old.size >= slot.bytes) continue;
+      if (old !== undefined) this.#memory.destroy(old);
+      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+      this.#slots.set(slot.name, this.#memory.create(slot.name, slot.bytes, usage, slot.purpose));
+      this.#generation++;
+    }
+  }
+
+  write(slot: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.gpu.device.queue.writeBuffer(this.#buffer(slot), offset, bytes);
+  }
+
+  async prepare(plan: Plan): Promise<PreparedPlan> {
+    this.gpu.check();
+    this.ensure(plan.slots.values());
+    const compiled = await Promise.all(
+      plan.calls.map((c) => this.pipelines.get(c.kernel, c.params, c.variant)),
+    );
+    const data = new Uint8Array(plan.calls.length * UNIFORM_ALIGN);
+    plan.calls.forEach((call, i) => {
+      const { kernel, params } = call;
+      data.set(uniformBytes(kernel, compiled[i].wgsl, kernel.uniforms(params)), i * UNIFORM_ALIGN);
+    });
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const uniforms = this.#memory.create('params', data.length, usage, 'uniforms');
+    this.gpu.device.queue.writeBuffer(uniforms, 0, data);
+    const prepared: GpuPlan = { plan, compiled, uniforms, generation: -1, dispatches: [] };
+    return prepared;
+  }
+
+  run(prepared: PreparedPlan, read: readonly ReadRequest[]): Promise<Uint8Array<ArrayBuffer>[]> {
+    this.gpu.check();
+    const { device } = this.gpu;
+    const dispatches = this.#dispatches(prepared as GpuPlan);
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    let pipeline: GPUComputePipeline | undefined;
+    for (const d of dispatches) {
+      if (d.pipeline !== pipeline) pass.setPipeline(d.pipeline);
+      pipeline = d.pipeline;
+      pass.setBindGroup(0, d.group);
+      pass.dispatchWorkgroups(...d.workgroups);
+    }
+    pass.end();
+    const copies = read.map((request) => {
+      const bytes = Math.ceil(request.bytes / 4) * 4;
+      const staging = this.#takeStaging(bytes);
+      encoder.copyBufferToBuffer(this.#buffer(request.slot), 0, staging, 0, bytes);
+      return { staging, bytes: request.bytes };
+    });
+    device.queue.submit([encoder.finish()]);
+    return Promise.all(copies.map((copy) => this.#fetch(copy.staging, copy.bytes)));
+  }
+
+  release(prepared: PreparedPlan): void {
+    this.#memory.destroy((prepared as GpuPlan).uniforms);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.race([this.gpu.device.queue.onSubmittedWorkDone(), this.gpu.lost]);
+    this.gpu.check();
+  }
+
+  bytes(): Readonly<Record<string, number>> {
+    return this.#memory.bytes();
+  }
+
+  dispose(): void {
+    this.#memory.destroyAll();
+    this.#slots.clear();
+    this.#staging.clear();
+    this.gpu.dispose();
+  }
+
+  #buffer(slot: string): GPUBuffer {
+    const buffer = this.#slots.get(slot);
+    if (buffer === undefined) throw new DeviceError(`there is no buffer for slot ${slot}`, { slot });
+    return buffer;
+  }
+
+  /** Bind groups for the current buffers, made again only after a buffer was replaced. */
+  #dispatches(prepared: GpuPlan): readonly Dispatch[] {
+    if (prepared.generation !== this.#generation) {
+      prepared.dispatches = prepared.plan.calls.map((call, i) => this.#bind(prepared, call, i));
+      prepared.generation = this.#generation;
+    }
+    return prepared.dispatches;
+  }
+
+  #bind(prepared: GpuPlan, call: KernelCall, index: number): Dispatch {
+    const { pipeline, layout, wgsl } = prepared.compiled[index];
+    const kernel: AnyKernel = call.kernel;
+    const group = this.gpu.device.createBindGroup({
+      label: call.label,
+      layout,
+      entries: wgsl.bindings.map((binding) => ({
+        binding: binding.index,
+        resource:
+          binding.access === 'uniform'
+            ? {
+                buffer: prepared.uniforms,
+                offset: index * UNIFORM_ALIGN,
+                size: Math.ceil(wgsl.params.length / 4) * 16,
+              }
+            : { buffer: this.#buffer(call.slots[binding.name]) },
+      })),
+    });
+    return { pipeline, group, workgroups: kernel.workgroups(call.params, call.variant.team(this.caps)) };
+  }
+
+  #takeStaging(bytes: number): GPUBuffer {
+    const free = this.#staging.get(bytes)?.pop();
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    return free ?? this.#memory.create('readback', bytes, usage, 'staging');
+  }
+
+  async #fetch(staging: GPUBuffer, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+    } catch (cause) {
+      // Losing the device aborts the mapping; the reason arrives on its own promise.
+      const lost = await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
+      if (lost instanceof Error) throw lost;
+      throw new DeviceError('reading results back failed', {}, { cause });
+    }
+    const data = new Uint8Array(staging.getMappedRange(0, Math.ceil(bytes / 4) * 4).slice(0, bytes));
+    staging.unmap();
+    const pool = this.#staging.get(staging.size) ?? [];
+    pool.push(staging);
+    this.#staging.set(staging.size, pool);
+    this.gpu.check();
+    return data;
+  }
+}

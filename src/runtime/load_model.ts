@@ -1,0 +1,133 @@
+/** From a checkpoint to a model that is ready to run. */
+import { InputError } from '../errors.ts';
+import { type KvFormat, PAGE } from '../kernels/paged.ts';
+import type { PlanOptions } from '../model/step3.ts';
+import { ceilDiv } from '../tensor.ts';
+import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
+import { checkpointFormats, weightLayout } from '../weights/layout.ts';
+import type { FileSource } from '../weights/source.ts';
+import { urlSource } from '../weights/source_url.ts';
+import { CpuExecutor } from './cpu_executor.ts';
+import { openDevice } from './device.ts';
+import type { Executor } from './executor.ts';
+import { GpuExecutor } from './gpu_executor.ts';
+import { type LoadProgress, loadWeights } from './load.ts';
+import { Model } from './model.ts';
+import { type SelfTestStore, selfTest } from './selftest.ts';
+import { loadTokenizer, type TextCodec } from './text.ts';
+
+/** Options of {@link loadModel}. */
+export interface LoadOptions {
+  /** `cpu` runs the interpreter. Default `gpu`. */
+  readonly device?: 'gpu' | 'cpu' | undefined;
+  /** Part of an adapter's name (Node). */
+  readonly adapter?: string | undefined;
+  /** Only what every WebGPU adapter has: the base kernels run. */
+  readonly baseline?: boolean | undefined;
+  /** Use at most this many bytes per buffer binding, as on a smaller adapter. */
+  readonly maxBindingBytes?: number | undefined;
+  /** Storage of keys and values. Default f16. */
+  readonly kv?: KvFormat | undefined;
+  /** Most positions of a sequence. Default: the model's own, at most 4096. */
+  readonly maxContext?: number | undefined;
+  /** Most sequences at a time. Default 1. */
+  readonly maxBatch?: number | undefined;
+  /** Prompt tokens per prefill step. Default 256. */
+  readonly chunk?: number | undefined;
+  /** Results do not depend on batch, chunking or pages, bit for bit; slower. */
+  readonly deterministic?: boolean | undefined;
+  readonly onProgress?: LoadProgress | undefined;
+  /** Checks every kernel variant before the first use on an adapter. Default true. */
+  readonly selfTest?: boolean | undefined;
+  /** Where passed self-tests are remembered. */
+  readonly selfTestStore?: SelfTestStore | undefined;
+}
+
+/** A folder (Node), an http(s) address of one, an open source, or a checkpoint such as a synthetic one. */
+export type ModelSource = string | URL | FileSource | Checkpoint;
+
+/** Reads the checkpoint's header, and its tokenizer when it comes from files. */
+export async function openModelSource(
+  source: ModelSource,
+): Promise<{ checkpoint: Checkpoint; tokenizer: TextCodec | undefined }> {
+  if (typeof source === 'object' && 'tensors' in source) return { checkpoint: source, tokenizer: undefined };
+  const files = await fileSource(source);
+  const checkpoint = await openCheckpoint(files);
+  try {
+    return { checkpoint, tokenizer: await loadTokenizer(files, checkpoint.config.vocab_size) };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+async function fileSource(source: string | URL | FileSource): Promise<FileSource> {
+  if (source instanceof URL) return urlSource(source);
+  if (typeof source !== 'string') return source;
+  if (/^https?:\/\//.test(source)) return urlSource(source);
+  if (typeof process === 'undefined' || process.versions?.node === undefined) {
+    return urlSource(new URL(source, location.href));
+  }
+  const { directorySource } = await import('../weights/source_node.ts');
+  return directorySource(source);
+}
+
+/**
+ * Opens a checkpoint, checks it, opens a device, loads the weights and makes the model ready.
+ *
+ * @throws ConfigError, WeightError for what is wrong with the files; DeviceError when no adapter fits or a kernel fails
+ *   its self-test; InputError for impossible options. Nothing stays open or allocated after an error.
+ */
+export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const { checkpoint, tokenizer } = await openModelSource(source);
+  let executor: Executor | undefined;
+  try {
+    const { config } = checkpoint;
+    const maxContext = options.maxContext ?? Math.min(config.max_seq_len, 4096);
+    const maxBatch = options.maxBatch ?? 1;
+    const chunk = options.chunk ?? 256;
+    positive('maxContext', maxContext, config.max_seq_len);
+    positive('maxBatch', maxBatch, 4096);
+    positive('chunk', chunk, 65535);
+    executor = await openExecutor(options);
+    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes);
+    const planning: PlanOptions = {
+      layout,
+      cache: {
+        sequences: maxBatch,
+        maxContext,
+        pages: ceilDiv(maxContext, PAGE) * maxBatch,
+        kv: options.kv ?? 'f16',
+      },
+      caps: executor.caps,
+      deterministic: options.deterministic ?? false,
+    };
+    const model = new Model({ config, tokenizer, executor, planning, chunk });
+    // Pipelines compile while the weights are read.
+    const warm = model.decodePlan(1, 1);
+    if (executor instanceof GpuExecutor && options.selfTest !== false) {
+      await warm;
+      await selfTest(executor, (await warm).plan, options.selfTestStore);
+    }
+    await Promise.all([loadWeights(executor, checkpoint, layout, options.onProgress), warm]);
+    return model;
+  } catch (error) {
+    executor?.dispose();
+    throw error;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function openExecutor(options: LoadOptions): Promise<Executor> {
+  const device = options.device ?? 'gpu';
+  if (device === 'cpu') return new CpuExecutor();
+  if (device !== 'gpu') throw new InputError('device', "'gpu' or 'cpu'", device);
+  return new GpuExecutor(await openDevice(options));
+}
+
+function positive(field: string, value: number, most: number): void {
+  if (!Number.isInteger(value) || value < 1 || value > most) {
+    throw new InputError(field, `an integer in 1..${most}`, value);
+  }
+}

@@ -1,0 +1,183 @@
+/** A loaded model: its plans, its cache, and the public operations over them. */
+import type { Step3Config } from '../config/index.ts';
+import { InputError, Step3Error } from '../errors.ts';
+import { PAGE } from '../kernels/paged.ts';
+import type { Plan } from '../model/plan.ts';
+import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/step3.ts';
+import { ceilDiv } from '../tensor.ts';
+import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+import { type Generated, type GenerateOptions, generate } from './generate.ts';
+import { type LogitsOptions, logits } from './logits.ts';
+import { PagePool } from './pages.ts';
+import type { TextCodec } from './text.ts';
+
+/** Plans kept ready; each holds bind groups and a small uniform buffer. */
+const MAX_PLANS = 24;
+
+/** A model on a device. Operations run one after another; a second call waits for the first. */
+export class Model {
+  readonly config: Step3Config;
+  readonly tokenizer: TextCodec | undefined;
+  readonly executor: Executor;
+  /** Most positions of one sequence, prompt and result together. */
+  readonly maxContext: number;
+  readonly maxBatch: number;
+  /** Prompt tokens per prefill step. */
+  readonly chunk: number;
+  readonly pages: PagePool;
+  readonly #planning: PlanOptions;
+  readonly #plans = new Map<string, Promise<PreparedPlan>>();
+  #turn: Promise<void> = Promise.resolve();
+  #disposed = false;
+
+  constructor(parts: {
+    config: Step3Config;
+    tokenizer: TextCodec | undefined;
+    executor: Executor;
+    planning: PlanOptions;
+    chunk: number;
+  }) {
+    this.config = parts.config;
+    this.tokenizer = parts.tokenizer;
+    this.executor = parts.executor;
+    this.#planning = parts.planning;
+    this.maxContext = parts.planning.cache.maxContext;
+    this.maxBatch = parts.planning.cache.sequences;
+    this.chunk = parts.chunk;
+    this.pages = new PagePool(parts.planning.cache.pages);
+  }
+
+  /**
+   * Continues a prompt: yields every new token with its text, and returns the closing figures.
+   *
+   * A string prompt needs the checkpoint's tokenizer; token ids do not.
+   *
+   * @throws InputError for an empty prompt, tokens outside the vocabulary, a prompt past the context, bad options;
+   *   DeviceLostError when the GPU goes away.
+   */
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generated {
+    return this.generateBatch([prompt], options);
+  }
+
+  /**
+   * Continues several prompts together; the results say which sequence they belong to. Sequence i samples with
+   * seed + i.
+   *
+   * @throws as {@link Model.generate}
+   */
+  generateBatch(prompts: readonly (string | readonly number[])[], options: GenerateOptions = {}): Generated {
+    const tokens = prompts.map((prompt) => this.#encode(prompt));
+    return generate(this, tokens, options);
+  }
+
+  /**
+   * Logits at every position: `[tokens, vocab_size]` per sequence, f32.
+   *
+   * @throws InputError for empty or too long sequences and tokens outside the vocabulary.
+   */
+  logits(
+    sequences: readonly (readonly number[])[],
+    options: LogitsOptions = {},
+  ): Promise<Float32Array<ArrayBuffer>[]> {
+    return logits(this, sequences, options);
+  }
+
+  /** Bytes on the device by purpose, and `total`. */
+  bytes(): Readonly<Record<string, number>> {
+    return this.executor.bytes();
+  }
+
+  /** Frees every byte on the device. The model cannot be used afterwards. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#plans.clear();
+    this.executor.dispose();
+  }
+
+  /** Runs `work` when earlier work has ended. @internal */
+  async exclusive(): Promise<() => void> {
+    const before = this.#turn;
+    let release: () => void = () => {};
+    this.#turn = new Promise((resolve) => {
+      release = resolve;
+    });
+    await before;
+    if (this.#disposed) {
+      release();
+      throw new Step3Error('disposed', 'the model was disposed');
+    }
+    return release;
+  }
+
+  /** @internal */
+  decodePlan(batch: number, context: number): Promise<PreparedPlan> {
+    const bucket = this.#bucket(context);
+    return this.#prepared(`decode ${batch} ${bucket}`, () =>
+      planDecode(this.config, this.#planning, batch, bucket),
+    );
+  }
+
+  /** @internal */
+  prefillPlan(tokens: number, context: number, rows: LogitRows): Promise<PreparedPlan> {
+    const bucket = this.#bucket(context);
+    const key = `prefill ${tokens} ${bucket} ${rows.kind} ${rows.kind === 'picked' ? rows.rows : ''}`;
+    return this.#prepared(key, () => planPrefill(this.config, this.#planning, tokens, bucket, rows));
+  }
+
+  /** Writes 32-bit words into a slot. @internal */
+  write(slot: string, words: Uint32Array | readonly number[], offset = 0): void {
+    this.executor.write(slot, offset * 4, new Uint8Array(Uint32Array.from(words).buffer));
+  }
+
+  /** Queues a step; resolves with 32-bit words of one slot. @internal */
+  async step(prepared: PreparedPlan, read?: ReadRequest): Promise<Uint32Array<ArrayBuffer>> {
+    const [bytes] = await this.executor.run(prepared, read === undefined ? [] : [read]);
+    return new Uint32Array(bytes?.buffer ?? new ArrayBuffer(0));
+  }
+
+  /** Page table rows: `pages` of sequence `sequence`. @internal */
+  writePages(sequence: number, pages: readonly number[]): void {
+    this.write('page_table', pages, sequence * ceilDiv(this.maxContext, PAGE));
+  }
+
+  /** Checks token ids against the vocabulary and the context. @internal */
+  checkTokens(tokens: readonly number[], room: number): void {
+    if (tokens.length === 0) throw new InputError('prompt', 'at least one token', 'none');
+    if (tokens.length + room > this.maxContext) {
+      throw new InputError('prompt', `at most ${this.maxContext - room} tokens (the context)`, tokens.length);
+    }
+    const bad = tokens.find((t) => !Number.isInteger(t) || t < 0 || t >= this.config.vocab_size);
+    if (bad !== undefined) throw new InputError('prompt', `token ids below ${this.config.vocab_size}`, bad);
+  }
+
+  #encode(prompt: string | readonly number[]): readonly number[] {
+    if (typeof prompt !== 'string') return prompt;
+    if (this.tokenizer === undefined) {
+      throw new InputError('prompt', 'token ids, since the checkpoint has no tokenizer.json', 'text');
+    }
+    return this.tokenizer.encode(prompt);
+  }
+
+  /** Contexts share plans by powers of two: slices beyond a sequence's end cost next to nothing. */
+  #bucket(context: number): number {
+    const power = 2 ** Math.ceil(Math.log2(Math.max(256, context)));
+    return Math.min(power, Math.max(this.maxContext, context));
+  }
+
+  #prepared(key: string, make: () => Plan): Promise<PreparedPlan> {
+    let prepared = this.#plans.get(key);
+    if (prepared === undefined) {
+      prepared = this.executor.prepare(make());
+    }
+    // Most recently used last; the first is dropped when there are too many.
+    this.#plans.delete(key);
+    this.#plans.set(key, prepared);
+    if (this.#plans.size > MAX_PLANS) {
+      const [oldest, dropped] = this.#plans.entries().next().value as [string, Promise<PreparedPlan>];
+      this.#plans.delete(oldest);
+      void dropped.then((plan) => this.executor.release(plan));
+    }
+    prepared.catch(() => this.#plans.delete(key));
+    return prepared;
+  }
+}

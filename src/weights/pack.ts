@@ -1,0 +1,115 @@
+/** Streams checkpoint tensors into the device layout, a bounded piece at a time. */
+import { decodeWeights, FORMAT_BYTES, formatOf, padRow } from '../tensor.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import { checkFinite } from './finite.ts';
+import type { Placement, RowRange, WeightMatrix, WeightPart, WeightVector } from './layout.ts';
+
+/** Most bytes of packed rows that are in memory at a time. */
+const PIECE_BYTES = 16 * 1024 * 1024;
+
+/** Packed bytes for one place of a shard's buffer. */
+export interface Piece {
+  readonly offset: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Checkpoint bytes that were read to make it. */
+  readonly sourceBytes: number;
+}
+
+/**
+ * Yields the packed bytes of one shard in order of their offsets.
+ *
+ * @throws WeightError when a weight is NaN or infinite, or a file is truncated.
+ */
+export async function* packShard(
+  checkpoint: Checkpoint,
+  matrix: WeightMatrix,
+  shard: RowRange,
+): AsyncGenerator<Piece> {
+  const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
+  const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  let offset = 0;
+  for (let e = 0; e < shard.expertCount; e++) {
+    for (let r = 0; r < shard.rowCount; r += rowsEach) {
+      const begin = shard.rowBegin + r;
+      const end = shard.rowBegin + Math.min(shard.rowCount, r + rowsEach);
+      const bytes = new Uint8Array((end - begin) * rowBytes);
+      let sourceBytes = 0;
+      for (const part of matrix.parts) {
+        sourceBytes += await packPart(checkpoint, matrix, part, shard.expertBegin + e, begin, end, bytes);
+      }
+      yield { offset, bytes, sourceBytes };
+      offset += bytes.length;
+    }
+  }
+}
+
+/** Fills what `part` contributes to packed rows [begin, end) of an expert; returns the bytes read. */
+async function packPart(
+  checkpoint: Checkpoint,
+  matrix: WeightMatrix,
+  part: WeightPart,
+  expert: number,
+  begin: number,
+  end: number,
+  out: Uint8Array<ArrayBuffer>,
+): Promise<number> {
+  const first = firstAtOrAfter(part.rows, part.sourceRows, begin);
+  const last = firstAtOrAfter(part.rows, part.sourceRows, end);
+  const info = checkpoint.tensors.get(part.tensor);
+  if (first >= last || info === undefined) return 0;
+  const size = FORMAT_BYTES[matrix.format];
+  const sourceRow = part.sourceCols * size;
+  const packedRow = padRow(matrix.cols) * size;
+  const from = (expert * part.sourceRows + first) * sourceRow;
+  const source = await checkpoint.read(part.tensor, from, (last - first) * sourceRow);
+  checkFinite(info, source, from);
+  const straightRows = part.rows.step === 1 && part.rows.group >= part.sourceRows;
+  if (straightRows && sourceRow === packedRow && part.cols.group >= part.sourceCols) {
+    out.set(source, (place(part.rows, first) - begin) * packedRow);
+    return source.length;
+  }
+  for (let r = first; r < last; r++) {
+    const row = source.subarray((r - first) * sourceRow, (r - first + 1) * sourceRow);
+    const at = (place(part.rows, r) - begin) * packedRow;
+    for (let c = 0; c < part.sourceCols; c += part.cols.group) {
+      const run = row.subarray(c * size, Math.min(c + part.cols.group, part.sourceCols) * size);
+      out.set(run, at + place(part.cols, c) * size);
+    }
+  }
+  return source.length;
+}
+
+function place(p: Placement, i: number): number {
+  return p.base + Math.floor(i / p.group) * p.groupStride + (i % p.group) * p.step;
+}
+
+/** Smallest source index in [0, count] whose place is at or after `target`. */
+function firstAtOrAfter(p: Placement, count: number, target: number): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const mid = (low + high) >>> 1;
+    if (place(p, mid) >= target) high = mid;
+    else low = mid + 1;
+  }
+  return low;
+}
+
+/**
+ * A norm's gamma as f32, padded with zeros to a multiple of 8.
+ *
+ * @throws WeightError when a value is NaN or infinite.
+ */
+export async function packVector(
+  checkpoint: Checkpoint,
+  vector: WeightVector,
+): Promise<Float32Array<ArrayBuffer>> {
+  const out = new Float32Array(padRow(vector.length));
+  const info = checkpoint.tensors.get(vector.tensor);
+  const format = info === undefined ? undefined : formatOf(info.dtype);
+  if (info === undefined || format === undefined) return out;
+  const bytes = await checkpoint.read(vector.tensor, 0, info.bytes);
+  checkFinite(info, bytes, 0);
+  decodeWeights(format, bytes, 0, vector.length, out);
+  return out;
+}

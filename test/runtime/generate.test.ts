@@ -1,0 +1,195 @@
+import { describe, expect, it } from 'vitest';
+import { preset } from '../../src/config/index.ts';
+import { DeviceLostError, InputError } from '../../src/errors.ts';
+import type { GeneratedToken, GenerateOptions, GenerateSummary } from '../../src/runtime/generate.ts';
+import type { GpuExecutor } from '../../src/runtime/gpu_executor.ts';
+import { loadModel } from '../../src/runtime/load_model.ts';
+import type { Model } from '../../src/runtime/model.ts';
+import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { readGolden } from '../golden.ts';
+import { gpu } from '../harness.ts';
+
+const adapter = process.env.STEP3_ADAPTER;
+
+/** Runs a generation to its end. */
+async function collect(
+  model: Model,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): Promise<{ tokens: number[][]; events: GeneratedToken[]; summary: GenerateSummary }> {
+  const run = model.generateBatch(prompts, { stopTokens: [], ...options });
+  const events: GeneratedToken[] = [];
+  const tokens: number[][] = prompts.map(() => []);
+  for (;;) {
+    const next = await run.next();
+    if (next.done === true) return { tokens, events, summary: next.value };
+    events.push(next.value);
+    tokens[next.value.sequence].push(next.value.token);
+  }
+}
+
+/** Greedy continuation by asking for logits again and again. */
+async function greedy(model: Model, prompt: readonly number[], count: number): Promise<number[]> {
+  const tokens = [...prompt];
+  for (let i = 0; i < count; i++) {
+    const [logits] = await model.logits([tokens]);
+    const last = logits.subarray(logits.length - model.config.vocab_size);
+    tokens.push(last.reduce((best, value, t) => (value > last[best] ? t : best), 0));
+  }
+  return tokens.slice(prompt.length);
+}
+
+for (const device of ['gpu', 'cpu'] as const) {
+  describe.skipIf(device === 'gpu' && gpu === undefined)(`generation (${device})`, () => {
+    const load = (extra = {}) =>
+      readGolden('step3-tiny').then(async (golden) => ({
+        golden,
+        model: await loadModel(golden.folder, {
+          device,
+          adapter,
+          selfTest: false,
+          kv: 'f32',
+          maxBatch: 3,
+          maxContext: 128,
+          chunk: 16,
+          ...extra,
+        }),
+      }));
+
+    it('greedy equals the argmax of the logits, alone and in a ragged batch', async () => {
+      const { golden, model } = await load();
+      const prompts = [golden.tokens.slice(0, 20), golden.tokens.slice(4, 5), golden.tokens.slice(0, 33)];
+      const want = [];
+      for (const prompt of prompts) want.push(await greedy(model, prompt, 8));
+      expect((await collect(model, [prompts[0]], { maxTokens: 8 })).tokens).toEqual([want[0]]);
+      const { tokens, summary } = await collect(model, prompts, { maxTokens: 8 });
+      expect(tokens).toEqual(want);
+      expect(summary).toMatchObject({
+        promptTokens: 54,
+        newTokens: 24,
+        finish: ['length', 'length', 'length'],
+      });
+      model.dispose();
+    });
+
+    it('the same seed gives the same text, another seed another', async () => {
+      const { golden, model } = await load();
+      const options = { maxTokens: 12, temperature: 1, topK: 50, topP: 0.95 };
+      const prompt = [golden.tokens.slice(0, 9)];
+      const first = await collect(model, prompt, { ...options, seed: 7 });
+      expect((await collect(model, prompt, { ...options, seed: 7 })).tokens).toEqual(first.tokens);
+      expect((await collect(model, prompt, { ...options, seed: 8 })).tokens).not.toEqual(first.tokens);
+      model.dispose();
+    });
+
+    it('stop tokens end a sequence while the others go on', async () => {
+      const { golden, model } = await load();
+      const prompts = [golden.tokens.slice(0, 20), golden.tokens.slice(4, 5)];
+      const free = await collect(model, prompts, { maxTokens: 10 });
+      const stop = free.tokens[0][2];
+      const { tokens, summary } = await collect(model, prompts, { maxTokens: 10, stopTokens: [stop] });
+      const until = (list: number[]) => (list.includes(stop) ? list.slice(0, list.indexOf(stop) + 1) : list);
+      expect(tokens).toEqual(free.tokens.map(until));
+      expect(summary.finish[0]).toBe('stop');
+      model.dispose();
+    });
+
+    it('a sequence at the end of its context stops there, and the others are not disturbed', async () => {
+      const { golden, model } = await load({ maxContext: 64 });
+      const long = [...golden.tokens, ...golden.tokens].slice(0, 60);
+      const short = golden.tokens.slice(0, 6);
+      const alone = await collect(model, [short], { maxTokens: 40 });
+      const { tokens, summary } = await collect(model, [long, short], { maxTokens: 40 });
+      expect(summary.finish).toEqual(['length', 'length']);
+      expect(tokens[0].length).toBe(4);
+      expect(tokens[1]).toEqual(alone.tokens[0]);
+      model.dispose();
+    });
+
+    it('refuses what cannot be served, and stays usable', async () => {
+      const { golden, model } = await load();
+      const bad: [readonly (readonly number[])[], GenerateOptions][] = [
+        [[[]], {}],
+        [[[101]], {}],
+        [[[-1]], {}],
+        [[[1.5]], {}],
+        [[Array.from({ length: 128 }, () => 1)], {}],
+        [[], {}],
+        [[[1], [1], [1], [1]], {}],
+        [[[1]], { temperature: -1 }],
+        [[[1]], { topP: 0 }],
+        [[[1]], { seed: -1 }],
+        [[[1]], { maxTokens: 0 }],
+        [[[1]], { stop: ['x'] }],
+      ];
+      for (const [prompts, options] of bad) {
+        await expect(collect(model, prompts, options), JSON.stringify(options)).rejects.toBeInstanceOf(
+          InputError,
+        );
+      }
+      expect(() => model.generate('text')).toThrow(InputError);
+      expect((await collect(model, [golden.tokens.slice(0, 3)], { maxTokens: 2 })).tokens[0].length).toBe(2);
+      expect(model.pages.free).toBe(model.pages.pages);
+      model.dispose();
+    });
+
+    it('leaving the loop early frees the pages', async () => {
+      const { golden, model } = await load();
+      for await (const _ of model.generate(golden.tokens, { maxTokens: 30, stopTokens: [] })) break;
+      expect(model.pages.free).toBe(model.pages.pages);
+      model.dispose();
+    });
+  });
+}
+
+describe.skipIf(gpu === undefined)('resources (gpu)', () => {
+  it('1,000 generated tokens grow neither the heap nor the GPU; dispose leaves no byte', async () => {
+    const checkpoint = syntheticCheckpoint(preset('step3-tiny'), 1);
+    const model = await loadModel(checkpoint, { adapter, selfTest: false, maxContext: 1200 });
+    // Plans for longer contexts are made as a sequence grows; here they are made before measuring.
+    for (const context of [256, 512, 1024, 1200]) await model.decodePlan(1, context);
+    await collect(model, [[1, 2, 3]], { maxTokens: 30 });
+    const heap = () => {
+      global.gc?.();
+      return process.memoryUsage().heapUsed;
+    };
+    const before = { heap: heap(), gpu: model.bytes().total };
+    const { tokens } = await collect(model, [[1, 2, 3]], { maxTokens: 1000, temperature: 1 });
+    expect(tokens[0].length).toBe(1000);
+    expect(model.bytes().total).toBe(before.gpu);
+    expect(heap() - before.heap).toBeLessThan(8 * 1024 * 1024);
+    expect(before.gpu).toBeGreaterThan(checkpoint.bytes);
+    model.dispose();
+    expect(model.bytes().total).toBe(0);
+  }, 240_000);
+
+  it('losing the device ends the generation with a typed error, and a new model works', async () => {
+    const golden = await readGolden('step3-tiny');
+    const load = () => loadModel(golden.folder, { adapter, selfTest: false, maxContext: 128 });
+    const model = await load();
+    const run = model.generate(golden.tokens, { maxTokens: 50, stopTokens: [] });
+    await run.next();
+    (model.executor as GpuExecutor).gpu.device.destroy();
+    await expect(
+      (async () => {
+        for await (const _ of run);
+      })(),
+    ).rejects.toBeInstanceOf(DeviceLostError);
+    model.dispose();
+    const fresh = await load();
+    expect((await collect(fresh, [golden.tokens], { maxTokens: 3 })).tokens[0].length).toBe(3);
+    fresh.dispose();
+  });
+
+  it('the self-test passes here and is remembered', async () => {
+    const golden = await readGolden('step3-tiny');
+    const known = new Set<string>();
+    const store = {
+      has: async (key: string) => known.has(key),
+      add: async (key: string) => void known.add(key),
+    };
+    const model = await loadModel(golden.folder, { adapter, selfTestStore: store });
+    expect(known.size).toBe(1);
+    model.dispose();
+  });
+});

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { loadModel } from '../../src/runtime/load_model.ts';
+import { readGolden, worst } from '../golden.ts';
+import { gpu } from '../harness.ts';
+
+/** The published reference logits, made by other people's code in float64 (see test/fixtures/README.md). */
+const MODELS = ['step3-tiny', 'step3-small-bf16'] as const;
+const MODES = [
+  { mode: 'prefill' },
+  { mode: 'decode' },
+  { mode: 'chunked', chunk: 7 },
+  { mode: 'chunked', chunk: 16 },
+] as const;
+
+const DEVICES = [
+  { name: 'gpu', device: 'gpu', kv: 'f32', limit: 1e-3 },
+  { name: 'gpu, f16 cache', device: 'gpu', kv: 'f16', limit: 2e-2 },
+  { name: 'gpu, base kernels', device: 'gpu', kv: 'f32', limit: 1e-3, baseline: true },
+  {
+    name: 'gpu, weights cut into 16 KiB buffers',
+    device: 'gpu',
+    kv: 'f32',
+    limit: 1e-3,
+    maxBindingBytes: 16384,
+  },
+  { name: 'cpu', device: 'cpu', kv: 'f32', limit: 1e-3 },
+] as const;
+
+for (const name of MODELS) {
+  describe(`golden logits of ${name}`, () => {
+    for (const { name: label, limit, ...device } of DEVICES) {
+      const runnable = device.device === 'cpu' || gpu !== undefined;
+      it.skipIf(!runnable)(
+        `${label}: max |difference| <= ${limit} and the same argmax in every mode`,
+        async () => {
+          const golden = await readGolden(name);
+          const model = await loadModel(golden.folder, {
+            ...device,
+            selfTest: false,
+            maxContext: 128,
+            adapter: process.env.STEP3_ADAPTER,
+          });
+          try {
+            for (const options of MODES) {
+              const [got] = await model.logits([golden.tokens], options);
+              const { difference, argmaxDiffers } = worst(golden, got);
+              expect(difference, JSON.stringify(options)).toBeLessThanOrEqual(limit);
+              expect(argmaxDiffers, JSON.stringify(options)).toBe(0);
+            }
+          } finally {
+            model.dispose();
+          }
+        },
+      );
+    }
+  });
+}
