@@ -26,8 +26,9 @@ export async function runGeneration(
     const options = { ...sampling(flags), maxTokens: flags.maxTokens, stop: flags.stop, signal };
     const generated = model.generateBatch(Array<Prompt>(batch).fill(prompt), options);
     const stream = flags.json !== true && batch === 1;
-    if (stream && typeof prompt === 'string') process.stdout.write(prompt);
     let next = await generated.next();
+    // Only now, when the prompt has been accepted.
+    if (stream && typeof prompt === 'string') process.stdout.write(prompt);
     for (; next.done !== true; next = await generated.next()) {
       const { sequence, token } = next.value;
       const text = printable(model, next.value, sequences[sequence].tokens.length === 0);

@@ -6,7 +6,7 @@ import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_m
 import type { Model } from '../runtime/model.ts';
 import type { SamplingOptions } from '../runtime/sampling.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
-import { progress } from './progress.ts';
+import { explainWait, progress } from './progress.ts';
 
 /** Options of every command. */
 export interface CommonFlags {
@@ -110,6 +110,10 @@ export async function openModel(
   options: LoadOptions = {},
 ): Promise<Model> {
   const bar = progress('loading', flags.json === true);
+  const wait = explainWait(
+    'compiling kernels: the first run on a software driver takes a while',
+    flags.json === true,
+  );
   try {
     return await loadModel(source, {
       device: flags.device,
@@ -119,7 +123,10 @@ export async function openModel(
       kv: flags.kv,
       selfTest: flags.selfTest,
       selfTestStore: cacheFolderStore(),
-      onProgress: (read, total) => bar.update(read, total),
+      onProgress(read, total) {
+        wait.stop();
+        bar.update(read, total);
+      },
       ...options,
     });
   } catch (error) {
@@ -128,6 +135,7 @@ export async function openModel(
     }
     throw error;
   } finally {
+    wait.stop();
     bar.stop();
   }
 }

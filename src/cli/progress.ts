@@ -26,3 +26,13 @@ export function progress(label: string, quiet: boolean): Progress {
     },
   };
 }
+
+/** Seconds of silence after which a wait is explained. */
+const PATIENCE_MS = 3000;
+
+/** Says why nothing is seen yet if `stop` is not called soon; under the same conditions as a bar. */
+export function explainWait(reason: string, quiet: boolean): { stop(): void } {
+  if (quiet || process.stderr.isTTY !== true) return { stop() {} };
+  const timer = setTimeout(() => process.stderr.write(`${reason}\n`), PATIENCE_MS);
+  return { stop: () => clearTimeout(timer) };
+}

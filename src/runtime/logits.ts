@@ -59,9 +59,9 @@ async function prefillAll(
   for (let begin = 0; begin < tokens.length; begin += chunk) {
     const part = tokens.slice(begin, begin + chunk);
     const { plan } = await prepareChunk(model, part, 'all');
-    pages.forEach((list, s) => model.writePages(s, list));
+    for (const [s, list] of pages.entries()) model.writePages(s, list);
     const rows = await readLogits(model, plan, part.length);
-    part.forEach((t, row) => rows(row, out[t.sequence], t.position));
+    for (const [row, t] of part.entries()) rows(row, out[t.sequence], t.position);
     options.onProgress?.(begin + part.length, tokens.length);
   }
 }
@@ -77,7 +77,7 @@ async function decodeAll(
   const steps = Math.max(...sequences.map((tokens) => tokens.length));
   for (let step = 0; step < steps; step++) {
     const plan = await model.decodePlan(B, step + 1);
-    pages.forEach((list, s) => model.writePages(s, list));
+    for (const [s, list] of pages.entries()) model.writePages(s, list);
     // A sequence that has ended feeds its last token again, which changes nothing.
     const at = sequences.map((tokens) => Math.min(step, tokens.length - 1));
     model.write(
@@ -93,7 +93,7 @@ async function decodeAll(
       sequences.map((_, s) => s),
     );
     const rows = await readLogits(model, plan, B);
-    sequences.forEach((_, s) => rows(s, out[s], at[s]));
+    for (let s = 0; s < B; s++) rows(s, out[s], at[s]);
     options.onProgress?.(step + 1, steps);
   }
 }
@@ -108,5 +108,7 @@ async function readLogits(
   const stride = padRow(V);
   const words = await model.step(plan, { slot: 'logits', bytes: rows * stride * 4 });
   const values = new Float32Array(words.buffer);
-  return (row, to, position) => to.set(values.subarray(row * stride, row * stride + V), position * V);
+  return (row, to, position) => {
+    to.set(values.subarray(row * stride, row * stride + V), position * V);
+  };
 }

@@ -152,6 +152,13 @@ describe.skipIf(gpu === undefined)('sample: what it chooses', () => {
     }
   });
 
+  it('top_p counts the mass that top_k left', async () => {
+    const logits = new Array(300).fill(0).with(40, 1).with(200, 0.8);
+    const options = { temperature, topK: 2, topP: 0.5 };
+    const asks = Array.from({ length: 40 }, (_, seed) => ({ logits, options: { ...options, seed } }));
+    expect(new Set(await nextTokens(asks))).toEqual(new Set([40]));
+  });
+
   it('a top_k beyond the vocabulary keeps all', async () => {
     const logits = bell(100, seededRandom(5));
     const choose = (topK: number) =>
@@ -196,12 +203,13 @@ describe.skipIf(gpu === undefined)('sample: what it chooses', () => {
     const none = new Array(300).fill(Number.NEGATIVE_INFINITY);
     const some = none.map((l, t) => (t % 50 === 3 ? t / 300 : l));
     const infinite = bell(300, seededRandom(6)).with(99, Number.POSITIVE_INFINITY);
+    infinite[101] = Number.POSITIVE_INFINITY;
     const choose = (logits: number[]) =>
       nextTokens(Array.from({ length: 200 }, (_, seed) => ({ logits, options: { temperature: 5, seed } })));
     expect([...new Set(await choose(some))].sort((a, b) => a - b)).toEqual([3, 53, 103, 153, 203, 253]);
     expect(new Set(await choose(none))).toEqual(new Set([0]));
     expect(new Set(await choose(none.with(0, Number.NaN)))).toEqual(new Set([1]));
-    expect(new Set(await choose(infinite))).toEqual(new Set([99]));
+    expect([...new Set(await choose(infinite))].sort((a, b) => a - b)).toEqual([99, 101]);
     expect(await nextTokens([{ logits: none }, { logits: some }, { logits: infinite }])).toEqual([
       0, 253, 99,
     ]);

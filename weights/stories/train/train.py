@@ -206,6 +206,8 @@ class Run:
         """The last phase from pretrain.pt; best{seed}.pt holds the weights of the lowest loss."""
         self.load("pretrain.pt")
         self.start_again(seed)
+        first = PHASES["pretrain"]
+        self.tokens = first.steps * sum(first.rows.values()) * self.model.config.max_seq_len
         best, worse = math.inf, 0
         for result in self.steps("finish"):
             worse += 1
