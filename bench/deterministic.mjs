@@ -5,7 +5,10 @@ import { loadModel, preset, syntheticCheckpoint } from '../dist/index.js';
 
 const [name = 'step3-small', promptTokens = '512', newTokens = '128'] = process.argv.slice(2);
 const checkpoint = syntheticCheckpoint(preset(name), 1);
-const prompt = Array.from({ length: Number(promptTokens) }, (_, i) => (i * 7919) % checkpoint.config.vocab_size);
+const prompt = Array.from(
+  { length: Number(promptTokens) },
+  (_, i) => (i * 7919) % checkpoint.config.vocab_size,
+);
 
 /** @param {readonly number[]} values */
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;

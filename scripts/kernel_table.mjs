@@ -13,11 +13,17 @@ const END = '<!-- end of kernels -->';
  * @param {readonly { name: string, summary: string, variants: readonly { name: string }[], shapes: { test: readonly unknown[] } }[]} kernels
  */
 export function kernelTable(kernels) {
-  const rows = kernels.map(({ name, summary, variants, shapes }) => {
-    const cell = summary.replace(/\|/g, '\\|');
-    return `| \`${name}\` | ${cell} | ${variants.map((v) => v.name).join(', ')} | ${shapes.test.length} |`;
-  });
-  return ['| Kernel | Computes | Variants | Test shapes |', '| --- | --- | --- | --- |', ...rows].join('\n');
+  const rows = kernels.map(({ name, summary, variants, shapes }) => [
+    `\`${name}\``,
+    summary.replace(/\|/g, '\\|'),
+    variants.map((v) => v.name).join(', '),
+    String(shapes.test.length),
+  ]);
+  const head = ['Kernel', 'Computes', 'Variants', 'Test shapes'];
+  // Aligned as the formatter would have it.
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => [...row[i]].length)));
+  const lines = [head, widths.map((width) => '-'.repeat(width)), ...rows];
+  return lines.map((row) => `| ${row.map((cell, i) => cell.padEnd(widths[i])).join(' | ')} |`).join('\n');
 }
 
 /**
@@ -30,7 +36,7 @@ export function replaceTable(text, table) {
   const begin = text.indexOf(BEGIN);
   const end = text.indexOf(END);
   if (begin < 0 || end < begin) throw new Error(`README.md: expected ${BEGIN} and then ${END}`);
-  return `${text.slice(0, begin + BEGIN.length)}\n${table}\n${text.slice(end)}`;
+  return `${text.slice(0, begin + BEGIN.length)}\n\n${table}\n\n${text.slice(end)}`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -72,12 +72,6 @@ export function elements(dims: readonly number[]): number {
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
 
-/** The f32 that a bf16 bit pattern stands for. */
-export function bf16ToNumber(bits: number): number {
-  u32[0] = bits << 16;
-  return f32[0];
-}
-
 /** The bf16 bit pattern nearest to `value` (round to nearest, ties to even; NaN stays NaN). */
 export function numberToBf16(value: number): number {
   f32[0] = value;
@@ -151,7 +145,9 @@ function halfTable(): Float32Array {
 export function encodeWeights(format: WeightFormat, values: ArrayLike<number>): Uint8Array<ArrayBuffer> {
   if (format === 'f32') return new Uint8Array(Float32Array.from(values).buffer);
   const encode = format === 'bf16' ? numberToBf16 : numberToF16;
-  return new Uint8Array(Uint16Array.from(values, (value) => encode(value)).buffer);
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) bits[i] = encode(values[i]);
+  return new Uint8Array(bits.buffer);
 }
 
 /** Bytes of one stored element of a buffer. */

@@ -66,9 +66,10 @@ export async function* generate(
   const sequences = open(model, prompts, options);
   const release = await model.exclusive();
   const owned: number[][] = [];
-  const start = performance.now();
   try {
     for (const sequence of sequences) owned.push(model.pages.take(sequence.limit));
+    await compile(model, sequences);
+    const start = performance.now();
     const stops = new Set(options.stopTokens ?? model.config.eos_token_ids);
     const deliver = (s: number, token: number): GeneratedToken | undefined => {
       const sequence = sequences[s];
@@ -161,6 +162,13 @@ function take(
   };
 }
 
+/** Makes the plans of the first steps, which also makes their slots, so that no figure includes compiling. */
+async function compile(model: Model, sequences: readonly Sequence[]): Promise<void> {
+  const longest = Math.max(...sequences.map((s) => s.prompt.length));
+  await model.decodePlan(sequences.length, longest + 1);
+  await prepareChunk(model, promptTokens(sequences.map((s) => s.prompt)).slice(0, model.chunk), 'last');
+}
+
 /** Fills the cache and returns the first new token of every sequence. */
 async function prefill(
   model: Model,
@@ -169,8 +177,6 @@ async function prefill(
   options: GenerateOptions,
 ): Promise<number[]> {
   const tokens = promptTokens(sequences.map((s) => s.prompt));
-  // Plans make the slots they use, so one that samples comes first.
-  await model.decodePlan(sequences.length, 1);
   writeSequences(model, sequences, pages, options);
   let last: Uint32Array = new Uint32Array(0);
   for (let begin = 0; begin < tokens.length; begin += model.chunk) {

@@ -158,10 +158,12 @@ export class GpuExecutor implements Executor {
     return { pipeline, group, workgroups: kernel.workgroups(call.params, call.variant.team(this.caps)) };
   }
 
+  /** A free readback buffer of this size, or a new one; #fetch gives it back. */
   #takeStaging(bytes: number): GPUBuffer {
-    const free = this.#staging.get(bytes)?.pop();
+    const pool = this.#staging.get(bytes) ?? [];
+    this.#staging.set(bytes, pool);
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return free ?? this.#memory.create('readback', bytes, usage, 'staging');
+    return pool.pop() ?? this.#memory.create('readback', bytes, usage, 'staging');
   }
 
   async #fetch(staging: GPUBuffer, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -173,11 +175,10 @@ export class GpuExecutor implements Executor {
       if (lost instanceof Error) throw lost;
       throw new DeviceError('reading results back failed', {}, { cause });
     }
-    const data = new Uint8Array(staging.getMappedRange(0, Math.ceil(bytes / 4) * 4).slice(0, bytes));
+    const size = Math.ceil(bytes / 4) * 4;
+    const data = new Uint8Array(staging.getMappedRange(0, size).slice(0, bytes));
     staging.unmap();
-    const pool = this.#staging.get(staging.size) ?? [];
-    pool.push(staging);
-    this.#staging.set(staging.size, pool);
+    this.#staging.get(size)?.push(staging);
     this.gpu.check();
     return data;
   }

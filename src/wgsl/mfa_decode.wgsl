@@ -127,10 +127,12 @@ fn score(token: u32, head0: u32, h: u32, k: u32) {
   let far = rows[k + KEYS / 2u];
   var s0 = vec4<f32>(0.0);
   var s1 = vec4<f32>(0.0);
-  for (var c = 0u; c < COLUMNS; c++) {
+  // A bound that is not constant: drivers that unroll every constant loop take many times longer to compile this one.
+  for (var at = q0; at < q0 + COLUMNS; at++) {
+    let c = at - q0;
     let k0 = load_k4(near, c);
     let k1 = load_k4(far, c);
-    let a = q_rope[q0 + c];
+    let a = q_rope[at];
     let b = q_rope[q1 + c];
     let d = q_rope[q2 + c];
     let e = q_rope[q3 + c];

@@ -25,9 +25,8 @@ interface Ended {
 
 function step3(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
   return new Promise((resolve) => {
-    // The self-test cache of the user must neither help nor be changed.
-    const all = { ...process.env, XDG_CACHE_HOME: join(folder, 'cache'), ...env };
-    execFile(process.execPath, [CLI, ...args], { env: all, timeout: 50_000 }, (error, stdout, stderr) => {
+    const options = { env: { ...process.env, ...env }, timeout: 50_000 };
+    execFile(process.execPath, [CLI, ...args], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
       resolve({ code, stdout, stderr });
     });

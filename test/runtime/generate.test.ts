@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { preset } from '../../src/config/index.ts';
 import { DeviceLostError, InputError } from '../../src/errors.ts';
@@ -149,8 +151,10 @@ describe.skipIf(gpu === undefined)('resources (gpu)', () => {
     // Plans for longer contexts are made as a sequence grows; here they are made before measuring.
     for (const context of [256, 512, 1024, 1200]) await model.decodePlan(1, context);
     await collect(model, [[1, 2, 3]], { maxTokens: 30 });
+    setFlagsFromString('--expose-gc');
+    const collectGarbage: () => void = runInNewContext('gc');
     const heap = () => {
-      global.gc?.();
+      collectGarbage();
       return process.memoryUsage().heapUsed;
     };
     const before = { heap: heap(), gpu: model.bytes().total };

@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { PRESETS, preset } from '../../src/config/index.ts';
+import { KernelError } from '../../src/errors.ts';
+import { BASELINE } from '../../src/kernels/kernel.ts';
+import type { Plan } from '../../src/model/plan.ts';
+import { type PlanOptions, planDecode, planPrefill } from '../../src/model/step3.ts';
+import { FORMAT_BYTES, padRow } from '../../src/tensor.ts';
+import { weightLayout } from '../../src/weights/layout.ts';
+
+function options(
+  name: string,
+  extra: Partial<PlanOptions> = {},
+  maxBindingBytes = BASELINE.maxBindingBytes,
+): PlanOptions {
+  return {
+    layout: weightLayout(preset(name), () => 'bf16', maxBindingBytes),
+    cache: { sequences: 4, maxContext: 1024, pages: 64, kv: 'f16' },
+    caps: { ...BASELINE, maxBindingBytes },
+    deterministic: false,
+    ...extra,
+  };
+}
+
+const names = (plan: Plan, layer: number) =>
+  plan.calls.filter((c) => c.layer === layer).map((c) => `${c.role} ${c.label}`);
+
+describe('plans', () => {
+  it('a decode step of a small model, layer by layer', () => {
+    const plan = planDecode(preset('step3-tiny'), options('step3-tiny'), 1, 256);
+    expect(names(plan, 0)).toEqual([
+      'attention layers.0.qkv_proj',
+      'attention layers.0.wq',
+      'attention layers.0.rope',
+      'attention layers.0.mfa_decode',
+      'attention layers.0.mfa_combine',
+      'attention layers.0.o_proj',
+      'ffn layers.0.mlp.gate_up_proj',
+      'ffn layers.0.mlp.down_proj',
+    ]);
+    expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(6)).toEqual([
+      'attention layers.1.moe.gate',
+      'ffn layers.1.moe.group',
+      'ffn layers.1.moe.gate_up_proj',
+      'ffn layers.1.moe.down_proj',
+      'ffn layers.1.share_expert.gate_up_proj',
+      'ffn layers.1.share_expert.down_proj',
+      'attention layers.1.moe.combine',
+    ]);
+    expect(plan.calls[0].label).toBe('embed_tokens');
+    expect(plan.calls.at(-1)?.label).toBe('sample');
+  });
+
+  it('the released model plans at default limits: no binding and no dispatch exceeds them', () => {
+    const config = PRESETS.step3;
+    const o = options('step3', { cache: { sequences: 1, maxContext: 65536, pages: 1024, kv: 'f16' } });
+    for (const plan of [
+      planDecode(config, o, 1, 65536),
+      planPrefill(config, o, 64, 65536, { kind: 'picked', rows: 1 }),
+    ]) {
+      for (const slot of plan.slots.values())
+        expect(slot.bytes, slot.name).toBeLessThanOrEqual(BASELINE.maxBindingBytes);
+    }
+    // Every weight appears in exactly one shard.
+    let elements = 0;
+    for (const m of o.layout.matrices.values()) {
+      for (const s of m.shards) elements += s.expertCount * s.rowCount * padRow(m.cols);
+    }
+    for (const v of o.layout.vectors.values()) elements += v.length;
+    expect(elements / 1e9).toBeCloseTo(316.29, 2);
+    const gateUp = o.layout.matrices.get('layers.4.moe.gate_up_proj');
+    const bytes =
+      gateUp?.shards.map((s) => s.expertCount * s.rowCount * padRow(gateUp.cols) * FORMAT_BYTES.bf16) ?? [];
+    expect(bytes.length).toBeGreaterThan(48);
+    expect(Math.max(...bytes)).toBeLessThanOrEqual(BASELINE.maxBindingBytes);
+  });
+
+  it('deterministic plans use the same kernels and tiles whatever the number of tokens', () => {
+    const o = options('step3-tiny', { deterministic: true });
+    const signature = (plan: Plan) =>
+      plan.calls
+        .filter((c) => c.label !== 'sample')
+        .map((c) => `${c.label} ${c.kernel.name} ${JSON.stringify(c.kernel.constants(c.params))}`);
+    const one = signature(planPrefill(preset('step3-tiny'), o, 1, 256, { kind: 'all' }));
+    expect(signature(planPrefill(preset('step3-tiny'), o, 100, 256, { kind: 'all' }))).toEqual(one);
+    expect(signature(planDecode(preset('step3-tiny'), o, 4, 256))).toEqual(one);
+  });
+
+  it('says which slot does not fit', () => {
+    const o = options('step3-tiny', {
+      cache: { sequences: 4096, maxContext: 65536, pages: 4 << 20, kv: 'f32' },
+    });
+    expect(() => planDecode(preset('step3-tiny'), o, 1, 256)).toThrow(KernelError);
+    expect(() => planDecode(preset('step3-tiny'), o, 1, 256)).toThrow(
+      /slot layers\.0\.k_cache needs \d+ bytes/,
+    );
+  });
+});
