@@ -6,6 +6,7 @@ import { doctorCommand } from './doctor.ts';
 import { EXIT, EXIT_HELP, errorJson, exitCode, oneLine } from './errors.ts';
 import { infoCommand } from './info.ts';
 import { logitsCommand } from './logits.ts';
+import { perplexityCommand } from './perplexity.ts';
 import { runCommand } from './run.ts';
 import { synthCommand } from './synth.ts';
 
@@ -17,6 +18,7 @@ function program(): Command {
   for (const command of [
     runCommand(),
     logitsCommand(),
+    perplexityCommand(),
     synthCommand(),
     infoCommand(),
     doctorCommand(),

@@ -23,13 +23,15 @@ export async function loadTokenizer(source: FileSource, vocabSize: number): Prom
   if (text === undefined) return undefined;
   const config = await readText(source, 'tokenizer_config.json');
   let tokenizer: Tokenizer;
+  let size: number;
   try {
-    tokenizer = new Tokenizer(JSON.parse(text), config === undefined ? {} : JSON.parse(config));
+    const json = JSON.parse(text);
+    tokenizer = new Tokenizer(json, config === undefined ? {} : JSON.parse(config));
+    size = tokenIdLimit(json);
   } catch (cause) {
     const found = cause instanceof Error ? cause.message : String(cause);
     throw new WeightError(TOKENIZER_FILE, undefined, 'a tokenizer of a known kind', found, { cause });
   }
-  const size = tokenIdLimit(JSON.parse(text));
   if (size > vocabSize) {
     throw new WeightError(
       TOKENIZER_FILE,
@@ -40,8 +42,11 @@ export async function loadTokenizer(source: FileSource, vocabSize: number): Prom
   }
   return {
     encode: (input) => tokenizer.encode(input).ids,
+    // The library refuses an empty list.
     decode: (tokens) =>
-      tokenizer.decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+      tokens.length === 0
+        ? ''
+        : tokenizer.decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
     size,
   };
 }

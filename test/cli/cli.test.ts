@@ -74,7 +74,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('help', () => {
-  it.each(['run', 'logits', 'synth', 'info', 'doctor', 'demo'])(
+  it.each(['run', 'logits', 'perplexity', 'synth', 'info', 'doctor', 'demo'])(
     'of %s has an example and the exit codes',
     async (name) => {
       const { code, stdout } = await step3([name, '--help']);

@@ -165,7 +165,7 @@ describe.skipIf(gpu === undefined)('resources (gpu)', () => {
     expect(before.gpu).toBeGreaterThan(checkpoint.bytes);
     model.dispose();
     expect(model.bytes().total).toBe(0);
-  }, 240_000);
+  });
 
   it('losing the device ends the generation with a typed error, and a new model works', async () => {
     const golden = await readGolden('step3-tiny');
