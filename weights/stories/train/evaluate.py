@@ -71,7 +71,7 @@ def measure(model, documents, tokenizer):
 
 
 @torch.no_grad()
-def generate(model, tokenizer, prompt, seed, temperature=0.7, top_p=0.95, limit=200):
+def generate(model, tokenizer, prompt, seed, temperature=0.6, top_p=0.9, limit=200):
     """Continue a prompt; stops at `<|endoftext|>` or after `limit` tokens."""
     random = torch.Generator().manual_seed(seed)
     start = tokenizer.token_to_id(SEPARATOR)
