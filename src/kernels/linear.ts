@@ -53,7 +53,7 @@ export function maxTiles(pairs: number, experts: number, tile: number): number {
 export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
   const rows = { all: 'lib/rows_all', picked: 'lib/rows_picked', grouped: 'lib/rows_grouped' } as const;
   const out = { store: 'lib/out_store', add: 'lib/out_add', swiglu: 'lib/out_swiglu' } as const;
-  const libs: WgslName[] = [`lib/weight_${p.format}`, rows[p.source.kind], out[p.out]];
+  const libs: WgslName[] = [`lib/weight_${p.format}`, 'lib/x_blocks', rows[p.source.kind], out[p.out]];
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;
 }

@@ -24,7 +24,7 @@ export const moe_router: Kernel<RouterParams> = defineKernel<RouterParams>({
   name: 'moe_router',
   summary: 'RMSNorm, router logits, softmax over all experts, top-k',
   variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => [`lib/weight_${p.format}`],
+  libs: (p) => [`lib/weight_${p.format}`, 'lib/x_blocks'],
   check(p) {
     if (p.experts < 1 || p.experts > MAX_EXPERTS) {
       throw new KernelError('moe_router', `experts: expected 1..${MAX_EXPERTS}, got ${p.experts}`);

@@ -4,7 +4,7 @@
 // a time through workgroup memory, stored [k][token] and [k][row].
 // Each sum adds its columns in order, whatever the number of tokens.
 //
-// Library files give load_weight8 (weight_*), tile_item (rows_*) and out4 (out_*).
+// Library files give load_weight8 (weight_*), load_x8 (x_blocks), tile_item (rows_*) and out4 (out_*).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
@@ -30,18 +30,6 @@ struct Params {
 // Scalars, since storing one component of a shared vec4 may touch its neighbours.
 var<workgroup> x_tile: array<f32, 1024>;  // [16, 64]: k, token
 var<workgroup> w_tile: array<f32, 1024>;  // [16, 64]: k, row
-
-fn load_x8(row: u32, block: u32) -> Block8 {
-  let at = row * (X_STRIDE / 4u) + block * 2u;
-  var b = Block8(x[at], x[at + 1u]);
-  if (K % 8u != 0u && block == BLOCKS - 1u) {
-    // What lies beyond K is padding that nobody wrote.
-    let k = vec4<u32>(0u, 1u, 2u, 3u);
-    b.lo = select(vec4<f32>(0.0), b.lo, k < vec4<u32>(K % 8u));
-    b.hi = select(vec4<f32>(0.0), b.hi, k + vec4<u32>(4u) < vec4<u32>(K % 8u));
-  }
-  return b;
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {

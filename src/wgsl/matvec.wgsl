@@ -4,7 +4,8 @@
 // blocks of 8 (one 128-bit load of 16-bit weights), so each weight is read once for the whole tile; then the team sums.
 // The order of additions depends on K and the team alone, not on the number of tokens.
 //
-// Library files give: the team and entry point, load_weight8 (weight_*), norm_x (norm_*), tile_item (rows_*), out4 (out_*).
+// Library files give: the team and entry point, load_weight8 (weight_*), load_x8 (x_blocks), norm_x (norm_*),
+// tile_item (rows_*), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -29,22 +30,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;       // [x rows, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [tokens, y_stride]
-
-fn load_x8(row: u32, block: u32) -> Block8 {
-  let at = row * (X_STRIDE / 4u) + block * 2u;
-  var b = Block8(x[at], x[at + 1u]);
-  if (K % 8u != 0u && block == BLOCKS - 1u) {
-    // What lies beyond K is padding that nobody wrote.
-    let k = vec4<u32>(0u, 1u, 2u, 3u);
-    b.lo = select(vec4<f32>(0.0), b.lo, k < vec4<u32>(K % 8u));
-    b.hi = select(vec4<f32>(0.0), b.hi, k + vec4<u32>(4u) < vec4<u32>(K % 8u));
-  }
-  return b;
-}
-
-fn dot8(a: Block8, b: Block8) -> f32 {
-  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
-}
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   let tile = workgroup_id.y;

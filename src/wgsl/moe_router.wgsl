@@ -2,7 +2,7 @@
 // most probable (lower index first among equals), renormalised to sum 1 only if RENORMALISE.
 // Teams walk the experts four at a time; then an invocation per expert counts how many are ahead of it.
 //
-// Library files give: the team and entry point, load_weight8 (weight_*).
+// Library files give: the team and entry point, load_weight8 (weight_*), load_x8 (x_blocks).
 //
 // --- specialised ---
 const WG: u32 = 64u;              // invocations of a workgroup
@@ -13,6 +13,7 @@ const RENORMALISE: bool = false;  // norm_expert_weight
 
 const BLOCKS: u32 = (K + 7u) / 8u;
 const SUMS: u32 = 2u;
+const X_STRIDE: u32 = BLOCKS * 8u;
 
 struct Params {
   eps: f32,
@@ -26,21 +27,6 @@ struct Params {
 
 var<workgroup> logits: array<f32, EXPERTS>;
 var<workgroup> chosen: array<f32, TOP_K>;
-
-fn load_x8(token: u32, block: u32) -> Block8 {
-  let at = (token * BLOCKS + block) * 2u;
-  var b = Block8(x[at], x[at + 1u]);
-  if (K % 8u != 0u && block == BLOCKS - 1u) {
-    let k = vec4<u32>(0u, 1u, 2u, 3u);
-    b.lo = select(vec4<f32>(0.0), b.lo, k < vec4<u32>(K % 8u));
-    b.hi = select(vec4<f32>(0.0), b.hi, k + vec4<u32>(4u) < vec4<u32>(K % 8u));
-  }
-  return b;
-}
-
-fn dot8(a: Block8, b: Block8) -> f32 {
-  return dot(a.lo, b.lo) + dot(a.hi, b.hi);
-}
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   let token = workgroup_id.x;
