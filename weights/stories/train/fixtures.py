@@ -31,10 +31,27 @@ CONVENTION = (
 
 
 @torch.no_grad()
+def routing_margin(model, ids):
+    """Least distance between the last expert chosen and the first one not; near 0, rounding may swap them."""
+    margins, h = [], model.model.embed_tokens(torch.tensor([ids]))
+    for block in model.model.layers:
+        attended = h + block.self_attn(block.input_layernorm(h), model.cos[: len(ids)], model.sin[: len(ids)])
+        if block.moe is not None:
+            router = block.moe.gate(block.post_attention_layernorm(attended))
+            p = router.softmax(-1).sort(descending=True).values
+            margins.append((p[..., model.config.moe_top_k - 1] - p[..., model.config.moe_top_k]).min().item())
+        h = block(h, model.cos[: len(ids)], model.sin[: len(ids)])[0]
+    return min(margins)
+
+
+@torch.no_grad()
 def logits_fixture(model, tokenizer, parts, length=48, count=10):
-    """Logits at ten positions of the first tokens of 20 documents."""
-    documents = parts["valid_tinystories"][:12] + parts["valid_children"][:4] + parts["valid_books"][:4]
-    rows = [[tokenizer.token_to_id(SEPARATOR), *tokenizer.encode(d).ids][:length] for d in documents]
+    """Logits at ten positions of the first tokens of 20 documents without near ties in the routing."""
+    rows = []
+    for part, wanted in {"valid_tinystories": 12, "valid_children": 4, "valid_books": 4}.items():
+        starts = ([tokenizer.token_to_id(SEPARATOR), *tokenizer.encode(d).ids][:length] for d in parts[part])
+        clear = (row for row in starts if routing_margin(model, row) > 1e-5)
+        rows += [next(clear) for _ in range(wanted)]
     ids = torch.zeros(len(rows), length, dtype=torch.int32)
     positions = torch.zeros(len(rows), count, dtype=torch.int32)
     logits = torch.zeros(len(rows), count, model.config.vocab_size)
