@@ -2,7 +2,7 @@
 
     python3 fixtures.py MODEL_DIR CORPUS OUT_DIR
 
-logits.safetensors   input_ids [20, 48], lengths [20], positions [20, 10], logits [20, 10, vocab]
+logits.safetensors   input_ids [20, 48], lengths [20], positions [20, 8], logits [20, 8, vocab]
 valid-sample.txt     the first held-out stories, about 20 kB
 perplexity.json      its perplexity, with its tokens and how the windows are cut
 tokenizer-cases.json 1,000 strings with their ids, and id sequences with their text
@@ -45,8 +45,8 @@ def routing_margin(model, ids):
 
 
 @torch.no_grad()
-def logits_fixture(model, tokenizer, parts, length=48, count=10):
-    """Logits at ten positions of the first tokens of 20 documents without near ties in the routing."""
+def logits_fixture(model, tokenizer, parts, length=48, count=8):
+    """Logits at eight positions of the first tokens of 20 documents without near ties in the routing."""
     rows = []
     for part, wanted in {"valid_tinystories": 12, "valid_children": 4, "valid_books": 4}.items():
         starts = ([tokenizer.token_to_id(SEPARATOR), *tokenizer.encode(d).ids][:length] for d in parts[part])
