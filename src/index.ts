@@ -24,7 +24,7 @@ export type {
 export { type LoadOptions, loadModel, type ModelSource } from './runtime/load_model.ts';
 export type { LogitsOptions } from './runtime/logits.ts';
 export type { Model } from './runtime/model.ts';
-export { type PerplexityResult, perplexity } from './runtime/perplexity.ts';
+export { type PerplexityOptions, type PerplexityResult, perplexity } from './runtime/perplexity.ts';
 export type { SamplingOptions } from './runtime/sampling.ts';
 export type { SelfTestStore } from './runtime/selftest.ts';
 export type { TextCodec } from './runtime/text.ts';

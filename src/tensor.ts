@@ -151,9 +151,7 @@ export function encodeWeights(format: WeightFormat, values: ArrayLike<number>): 
 }
 
 /** Bytes of one stored element of a buffer. */
-export const SLOT_BYTES: Readonly<Record<'f32' | 'u32' | 'f16' | 'bf16', number>> = {
-  f32: 4,
+export const SLOT_BYTES: Readonly<Record<WeightFormat | 'u32', number>> = {
+  ...FORMAT_BYTES,
   u32: 4,
-  f16: 2,
-  bf16: 2,
 };

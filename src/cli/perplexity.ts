@@ -2,7 +2,6 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { InputError } from '../errors.ts';
-import { openModelSource } from '../runtime/load_model.ts';
 import { perplexity } from '../runtime/perplexity.ts';
 import { commonOptions, type DeviceFlags, deviceOptions, integer, openModel } from './options.ts';
 import { progress } from './progress.ts';
@@ -34,27 +33,24 @@ export function perplexityCommand(): Command {
 
 async function run(flags: PerplexityFlags): Promise<void> {
   const text = await readText(flags.text);
-  const source = await openModelSource(flags.model);
-  const most = source.checkpoint.config.max_seq_len;
-  await source.checkpoint.close();
-  const model = await openModel(flags.model, flags, { maxContext: flags.window ?? Math.min(most, WINDOW) });
+  const model = await openModel(flags.model, flags, { maxContext: flags.window });
+  const window = flags.window ?? Math.min(model.maxContext, WINDOW);
   const bar = progress('perplexity', flags.json === true);
   try {
     const start = performance.now();
-    const result = await perplexity(model, text, (done, total) => bar.update(done, total));
+    const result = await perplexity(model, text, {
+      window,
+      onProgress: (done, total) => bar.update(done, total),
+    });
     bar.stop();
     const seconds = (performance.now() - start) / 1000;
     if (flags.json === true) {
-      console.log(
-        JSON.stringify({ ...result, window: model.maxContext, seconds, adapter: model.executor.name }),
-      );
+      console.log(JSON.stringify({ ...result, window, seconds, adapter: model.executor.name }));
       return;
     }
     console.log(`perplexity     ${result.perplexity.toFixed(4)}`);
     console.log(`bits per byte  ${result.bitsPerByte.toFixed(4)}`);
-    console.log(
-      `tokens         ${result.tokens} (${result.predicted} predicted, windows of ${model.maxContext})`,
-    );
+    console.log(`tokens         ${result.tokens} (${result.predicted} predicted, windows of ${window})`);
     console.log(`time           ${seconds.toFixed(1)} s on ${model.executor.name}`);
   } finally {
     bar.stop();

@@ -3,6 +3,7 @@
  * tolerance and the shapes it is tested and timed at. The GPU runtime, the CPU interpreter, the tests, the benchmarks
  * and the cost model all read this declaration.
  */
+import { elements, SLOT_BYTES } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Constants, type SpecialisedWgsl, specialise } from '../wgsl/specialise.ts';
 
@@ -20,6 +21,11 @@ export interface BindingSpec {
   readonly use: 'in' | 'out' | 'inout';
   /** Loaded from a checkpoint: the loader zeroes its padding. */
   readonly weight?: boolean;
+}
+
+/** Stored bytes of a binding. */
+export function bindingBytes(spec: BindingSpec): number {
+  return elements(spec.dims) * SLOT_BYTES[spec.type];
 }
 
 /** Values of a binding as the references see them: floats in double precision whatever the buffer holds. */

@@ -1,17 +1,9 @@
 /** What the two linear kernels, matvec and matmul, share: parameters, bindings, reference, cost, input makers. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
-
-/** Which rows of a weight matrix one buffer holds. Dense layers count as one expert. */
-export interface Shard {
-  readonly expertBegin: number;
-  readonly expertCount: number;
-  /** First row of each expert in this shard. */
-  readonly rowBegin: number;
-  readonly rowCount: number;
-}
 
 /** Where rows of x come from and how results are numbered. */
 export type RowSource =
@@ -32,7 +24,8 @@ export interface LinearParams {
   readonly K: number;
   /** Rows of w per expert, over all shards. For swiglu: gate and up rows alternate, so N is even. */
   readonly N: number;
-  readonly shard: Shard;
+  /** Rows of w that the bound buffer holds. Dense layers count as one expert. */
+  readonly shard: RowRange;
   /** Elements from one row of x to the next; a multiple of 8. */
   readonly xStride: number;
   readonly yStride: number;

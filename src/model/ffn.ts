@@ -4,7 +4,7 @@ import { maxTiles } from '../kernels/linear.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
 import { moe_group } from '../kernels/moe_group.ts';
 import { moe_router } from '../kernels/moe_router.ts';
-import type { WeightLayout } from '../weights/layout.ts';
+import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { denseTile, expertTile, planLinear } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { matrixOf, type StepShape } from './step.ts';
@@ -94,7 +94,7 @@ function planExperts(
       renormalise: config.norm_expert_weight,
       eps: config.rms_norm_eps,
     },
-    { w: `${at}.gate#0`, x: 'h', gamma, expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
+    { w: shardName(gate.name, 0), x: 'h', gamma, expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
     `${at}.gate`,
   );
   plan.enter('ffn', layer);

@@ -6,13 +6,13 @@ import { KernelError } from '../errors.ts';
 import {
   type AnyKernel,
   type BindingSpec,
+  bindingBytes,
   type Capabilities,
   type Kernel,
   pickVariant,
   type SlotType,
   type Variant,
 } from '../kernels/kernel.ts';
-import { elements, SLOT_BYTES } from '../tensor.ts';
 
 /** Which side of an attention/FFN disaggregation a call belongs to. */
 export type Role = 'attention' | 'ffn';
@@ -98,7 +98,7 @@ export class PlanBuilder {
   }
 
   #use(kernel: string, label: string, name: string, spec: BindingSpec): void {
-    const bytes = elements(spec.dims) * SLOT_BYTES[spec.type];
+    const bytes = bindingBytes(spec);
     if (bytes > this.#caps.maxBindingBytes) {
       throw new KernelError(
         kernel,

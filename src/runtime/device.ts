@@ -82,7 +82,7 @@ async function gpuInstance(adapter: string | undefined): Promise<GPU> {
 /**
  * Opens a device.
  *
- * @throws DeviceError when there is no adapter, it is a null or fallback-less one, or the device cannot be made.
+ * @throws DeviceError when there is no adapter, it is a null one, or the device cannot be made.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
   const gpu = await gpuInstance(options.adapter);

@@ -1,7 +1,7 @@
 /** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { prepareChunk, promptTokens } from './prefill.ts';
+import { type PromptToken, prepareChunk, promptTokens } from './prefill.ts';
 import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
 import { TextStream } from './text.ts';
 
@@ -68,7 +68,8 @@ export async function* generate(
   const owned: number[][] = [];
   try {
     for (const sequence of sequences) owned.push(model.pages.take(sequence.limit));
-    await compile(model, sequences);
+    const tokens = promptTokens(prompts);
+    await compile(model, sequences, tokens);
     const start = performance.now();
     const stops = new Set(options.stopTokens ?? model.config.eos_token_ids);
     const deliver = (s: number, token: number): GeneratedToken | undefined => {
@@ -77,7 +78,7 @@ export async function* generate(
       return take(sequence, s, token, stops, options, performance.now() - start);
     };
 
-    const first = await prefill(model, sequences, owned, options);
+    const first = await prefill(model, sequences, tokens, owned, options);
     const prefillMs = performance.now() - start;
     for (const [s, token] of first.entries()) {
       const event = deliver(s, token);
@@ -163,20 +164,24 @@ function take(
 }
 
 /** Makes the plans of the first steps, which also makes their slots, so that no figure includes compiling. */
-async function compile(model: Model, sequences: readonly Sequence[]): Promise<void> {
+async function compile(
+  model: Model,
+  sequences: readonly Sequence[],
+  tokens: readonly PromptToken[],
+): Promise<void> {
   const longest = Math.max(...sequences.map((s) => s.prompt.length));
   await model.decodePlan(sequences.length, longest + 1);
-  await prepareChunk(model, promptTokens(sequences.map((s) => s.prompt)).slice(0, model.chunk), 'last');
+  await prepareChunk(model, tokens.slice(0, model.chunk), 'last');
 }
 
 /** Fills the cache and returns the first new token of every sequence. */
 async function prefill(
   model: Model,
   sequences: readonly Sequence[],
+  tokens: readonly PromptToken[],
   pages: readonly (readonly number[])[],
   options: GenerateOptions,
 ): Promise<number[]> {
-  const tokens = promptTokens(sequences.map((s) => s.prompt));
   writeSequences(model, sequences, pages, options);
   let last: Uint32Array = new Uint32Array(0);
   for (let begin = 0; begin < tokens.length; begin += model.chunk) {

@@ -106,7 +106,6 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
-      await warm;
       await selfTest(executor, (await warm).plan, options.selfTestStore);
     }
     await Promise.all([loadWeights(executor, checkpoint, layout, options.onProgress), warm]);

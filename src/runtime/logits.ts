@@ -59,7 +59,8 @@ async function prefillAll(
   for (let begin = 0; begin < tokens.length; begin += chunk) {
     const part = tokens.slice(begin, begin + chunk);
     const { plan } = await prepareChunk(model, part, 'all');
-    for (const [s, list] of pages.entries()) model.writePages(s, list);
+    // The first plan makes the slot.
+    if (begin === 0) for (const [s, list] of pages.entries()) model.writePages(s, list);
     const rows = await readLogits(model, plan, part.length);
     for (const [row, t] of part.entries()) rows(row, out[t.sequence], t.position);
     options.onProgress?.(begin + part.length, tokens.length);
@@ -75,9 +76,15 @@ async function decodeAll(
 ): Promise<void> {
   const B = sequences.length;
   const steps = Math.max(...sequences.map((tokens) => tokens.length));
+  // The first plan makes the slots.
+  await model.decodePlan(B, 1);
+  for (const [s, list] of pages.entries()) model.writePages(s, list);
+  model.write(
+    'row_sequences',
+    sequences.map((_, s) => s),
+  );
   for (let step = 0; step < steps; step++) {
     const plan = await model.decodePlan(B, step + 1);
-    for (const [s, list] of pages.entries()) model.writePages(s, list);
     // A sequence that has ended feeds its last token again, which changes nothing.
     const at = sequences.map((tokens) => Math.min(step, tokens.length - 1));
     model.write(
@@ -87,10 +94,6 @@ async function decodeAll(
     model.write(
       'next_places',
       sequences.flatMap((_, s) => [s, at[s]]),
-    );
-    model.write(
-      'row_sequences',
-      sequences.map((_, s) => s),
     );
     const rows = await readLogits(model, plan, B);
     for (let s = 0; s < B; s++) rows(s, out[s], at[s]);

@@ -94,7 +94,7 @@ export class Model {
     this.executor.dispose();
   }
 
-  /** Runs `work` when earlier work has ended. @internal */
+  /** Resolves when earlier operations have ended; the result must be called at the end of this one. @internal */
   async exclusive(): Promise<() => void> {
     const before = this.#turn;
     let release: () => void = () => {};

@@ -2,6 +2,12 @@
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
 
+/** Options of {@link perplexity}. */
+export interface PerplexityOptions {
+  readonly window?: number | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
 /** What {@link perplexity} found. */
 export interface PerplexityResult {
   readonly tokens: number;
@@ -40,7 +46,7 @@ export function textTokens(model: Model, text: string): { tokens: number[]; byte
 }
 
 /**
- * Perplexity over consecutive windows of the model's context that do not overlap: exp of the mean negative
+ * Perplexity over consecutive windows of `window` tokens (the model's context when absent) that do not overlap: exp of the mean negative
  * log-likelihood of every token but the first of each window. Long texts need no more memory than one window.
  *
  * @throws InputError as {@link textTokens}, or when there is nothing to predict.
@@ -48,18 +54,19 @@ export function textTokens(model: Model, text: string): { tokens: number[]; byte
 export async function perplexity(
   model: Model,
   text: string,
-  onProgress: (done: number, total: number) => void = () => {},
+  options: PerplexityOptions = {},
 ): Promise<PerplexityResult> {
+  const { window: size = model.maxContext, onProgress } = options;
   const { tokens, bytes } = textTokens(model, text);
   let nats = 0;
   let predicted = 0;
-  for (let begin = 0; begin < tokens.length; begin += model.maxContext) {
-    const window = tokens.slice(begin, begin + model.maxContext);
+  for (let begin = 0; begin < tokens.length; begin += size) {
+    const window = tokens.slice(begin, begin + size);
     if (window.length > 1) {
       nats += await windowNats(model, window);
       predicted += window.length - 1;
     }
-    onProgress(begin + window.length, tokens.length);
+    onProgress?.(begin + window.length, tokens.length);
   }
   if (predicted === 0) throw new InputError('text', 'at least two tokens', tokens.length);
   return {

@@ -1,15 +1,9 @@
 /** Runs one kernel once over fresh buffers: for tests, the self-test and benchmarks of single kernels. */
 import { KernelError } from '../errors.ts';
-import type { AnyKernel, BindingSpec, Variant } from '../kernels/kernel.ts';
-import { elements, SLOT_BYTES } from '../tensor.ts';
+import { type AnyKernel, type BindingSpec, bindingBytes, type Variant } from '../kernels/kernel.ts';
 import type { Gpu } from './device.ts';
 import { GpuMemory } from './memory.ts';
 import { type PipelineCache, uniformBytes } from './pipelines.ts';
-
-/** Stored bytes of one binding. */
-export function bindingBytes(spec: BindingSpec): number {
-  return elements(spec.dims) * SLOT_BYTES[spec.type];
-}
 
 /**
  * Uploads `contents` (bytes by binding name, of exactly the declared size), dispatches the kernel once and returns the
