@@ -1,6 +1,7 @@
 /** Reads the command line, runs a command, and turns what it throws into a line and an exit code. */
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
+import { benchCommand } from './bench.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { EXIT, EXIT_HELP, errorJson, exitCode, oneLine } from './errors.ts';
@@ -21,6 +22,7 @@ function program(): Command {
     perplexityCommand(),
     synthCommand(),
     infoCommand(),
+    benchCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

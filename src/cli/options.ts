@@ -20,6 +20,8 @@ export interface DeviceFlags extends CommonFlags {
   readonly adapter?: string;
   readonly baseline?: true;
   readonly deterministic?: true;
+  readonly matrixUnits: boolean;
+  readonly unsafeFast?: true;
   readonly kv?: 'f32' | 'f16';
   readonly selfTest: boolean;
 }
@@ -74,6 +76,11 @@ export function deviceOptions(command: Command, kv: 'f32' | 'f16'): Command {
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--baseline', 'use no optional feature of the adapter')
     .option('--deterministic', 'results do not depend on batch or chunking, bit for bit; slower')
+    .option(
+      '--no-matrix-units',
+      'keep activations in 32 bits where the adapter could multiply 16-bit matrices',
+    )
+    .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler")
     .option('--no-self-test', 'do not check the kernels before their first use on an adapter');
 }
 
@@ -120,6 +127,8 @@ export async function openModel(
       adapter: flags.adapter,
       baseline: flags.baseline,
       deterministic: flags.deterministic,
+      matrixUnits: flags.matrixUnits,
+      unsafeFast: flags.unsafeFast,
       kv: flags.kv,
       selfTest: flags.selfTest,
       selfTestStore: cacheFolderStore(),

@@ -66,8 +66,19 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
     ],
     bench: [
       {
-        name: '256 tokens of 7168',
+        name: '1 token of 7168',
+        params: { format: 'bf16', tokens: 1, K: 7168, rowBegin: 0, rowCount: 128815 },
+        set: 'real',
+      },
+      {
+        name: '256 tokens of 7168, a shard of 8192 rows',
         params: { format: 'bf16', tokens: 256, K: 7168, rowBegin: 0, rowCount: 8192 },
+        set: 'real',
+      },
+      {
+        name: '16 tokens of 256',
+        params: { format: 'bf16', tokens: 16, K: 256, rowBegin: 0, rowCount: 4096 },
+        set: 'small',
       },
     ],
   },

@@ -1,27 +1,41 @@
 /** Every kernel. Tests, benchmarks, the self-test and the documentation iterate this list. */
 import { embed_tokens } from './embed_tokens.ts';
+import { half_rows } from './half_rows.ts';
 import type { AnyKernel } from './kernel.ts';
 import { matmul } from './matmul.ts';
+import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
+import { mfa_matrix } from './mfa_matrix.ts';
 import { moe_combine } from './moe_combine.ts';
-import { moe_group } from './moe_group.ts';
-import { moe_router } from './moe_router.ts';
+import { moe_down } from './moe_down.ts';
+import { moe_route } from './moe_route.ts';
+import { probe_fma } from './probe_fma.ts';
+import { probe_matrix } from './probe_matrix.ts';
+import { probe_read } from './probe_read.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
+import { rope_turns } from './rope_turns.ts';
 import { sample } from './sample.ts';
 
 export const KERNELS: readonly AnyKernel[] = [
   embed_tokens,
   rmsnorm,
+  half_rows,
   matvec,
   matmul,
+  matmul_matrix,
+  rope_turns,
   rope_cache,
   mfa_decode,
+  mfa_matrix,
   mfa_combine,
-  moe_router,
-  moe_group,
+  moe_down,
+  moe_route,
   moe_combine,
   sample,
 ];
+
+/** What an adapter can do at best, as kernels: no part of a model, measured beside the others. */
+export const PROBES: readonly AnyKernel[] = [probe_read, probe_fma, probe_matrix];

@@ -3,6 +3,7 @@
  * tolerance and the shapes it is tested and timed at. The GPU runtime, the CPU interpreter, the tests, the benchmarks
  * and the cost model all read this declaration.
  */
+import { KernelError } from '../errors.ts';
 import { elements, SLOT_BYTES } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Constants, type SpecialisedWgsl, specialise } from '../wgsl/specialise.ts';
@@ -53,6 +54,11 @@ export interface Capabilities {
   readonly subgroups: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /**
+   * Whether subgroups have 32 invocations and multiply 16 x 16 matrices of binary16 with f32 sums (`shader-f16` and
+   * subgroup matrices), beside 48 KiB of workgroup memory.
+   */
+  readonly matrixUnits: boolean;
   /** Largest storage buffer binding, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest number of workgroups in one dimension of a dispatch. */
@@ -64,6 +70,7 @@ export const BASELINE: Capabilities = {
   subgroups: false,
   subgroupMinSize: 0,
   subgroupMaxSize: 0,
+  matrixUnits: false,
   maxBindingBytes: 128 * 1024 * 1024,
   maxWorkgroups: 65535,
 };
@@ -86,6 +93,8 @@ export interface Tolerance {
 export interface Shape<P> {
   readonly name: string;
   readonly params: P;
+  /** Benchmark shapes: `real` are those of the released model (the default), `small` those of small presets. */
+  readonly set?: 'real' | 'small';
 }
 
 /** One way of running a kernel: which library files it is joined with and what it needs of the adapter. */
@@ -93,6 +102,8 @@ export interface Variant {
   readonly name: string;
   readonly libs: readonly WgslName[];
   readonly enables: readonly string[];
+  /** Constants of the kernel that this variant sets. */
+  readonly constants?: Constants;
   /** Invocations that cooperate on one sum: fixed by the text, or the adapter's subgroup size. */
   readonly team: (caps: Capabilities) => number;
   readonly available: (caps: Capabilities) => boolean;
@@ -125,13 +136,22 @@ export const PLAIN: Variant = {
   available: () => true,
 };
 
+/** Matrix units: only on adapters that have them; plans name another kernel elsewhere. */
+export const MATRIX_UNITS: Variant = {
+  name: 'matrix',
+  libs: [],
+  enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
+  team: () => 32,
+  available: (caps) => caps.matrixUnits,
+};
+
 /** Declaration of a kernel with call parameters `P`. */
 export interface Kernel<P> {
   /** Base name of the .wgsl file, the declaration, the test and the pipeline label. */
   readonly name: WgslName;
   /** One sentence for tables: what it computes. */
   readonly summary: string;
-  /** Fastest first. The last one must run on any adapter. */
+  /** Fastest first. The last one runs on any adapter, unless the kernel is for adapters with matrix units. */
   readonly variants: readonly Variant[];
   /** Library files joined for these parameters, besides the variant's. */
   libs(p: P): readonly WgslName[];
@@ -158,15 +178,24 @@ export interface Kernel<P> {
 // biome-ignore lint/suspicious/noExplicitAny: heterogeneous lists of kernels need a parameter type that accepts all
 export type AnyKernel = Kernel<any>;
 
-/** The fastest variant of `kernel` that `caps` allows. */
+/**
+ * The fastest variant of `kernel` that `caps` allows.
+ *
+ * @throws KernelError when the adapter can run none.
+ */
 export function pickVariant(kernel: AnyKernel, caps: Capabilities): Variant {
   const variant = kernel.variants.find((v) => v.available(caps));
-  return variant ?? kernel.variants[kernel.variants.length - 1];
+  if (variant === undefined) {
+    const names = kernel.variants.map((v) => v.name).join(', ');
+    throw new KernelError(kernel.name, `this adapter can run no variant (${names})`, { caps });
+  }
+  return variant;
 }
 
 /** The final WGSL of `kernel` for parameters `p`. */
 export function kernelWgsl<P>(kernel: Kernel<P>, p: P, variant: Variant): SpecialisedWgsl {
-  return specialise([kernel.name, ...kernel.libs(p), ...variant.libs], kernel.constants(p), variant.enables);
+  const constants = { ...kernel.constants(p), ...variant.constants };
+  return specialise([kernel.name, ...kernel.libs(p), ...variant.libs], constants, variant.enables);
 }
 
 /** Typed identity: infers `P` from `check` and friends. */

@@ -4,6 +4,25 @@ import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
+import {
+  type RopeKind,
+  type RopeOut,
+  ropeBindings,
+  ropeConstants,
+  ropeCost,
+  ropeFault,
+  ropeInputs,
+  ropeStore,
+} from './linear_rope.ts';
+import {
+  chooseExperts,
+  distinctExperts,
+  type Routing,
+  routingBindings,
+  routingConstants,
+  routingFault,
+  routingLogits,
+} from './routing.ts';
 
 /** Where rows of x come from and how results are numbered. */
 export type RowSource =
@@ -12,7 +31,9 @@ export type RowSource =
   /** Result i is for x row picks[i]; `sourceRows` rows of x exist. */
   | { readonly kind: 'picked'; readonly sourceRows: number }
   /** Results are (token, choice) pairs grouped by expert; x holds tokens (`perX` = top_k) or pairs (1). */
-  | { readonly kind: 'grouped'; readonly experts: number; readonly perX: number; readonly maxTiles: number };
+  | { readonly kind: 'grouped'; readonly experts: number; readonly perX: number; readonly maxTiles: number }
+  /** Results are (token, choice) pairs, whose experts are found from router logits on the spot; x holds tokens. */
+  | { readonly kind: 'routed'; readonly routing: Routing };
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
@@ -31,7 +52,9 @@ export interface LinearParams {
   readonly yStride: number;
   readonly norm: 'none' | 'rms';
   readonly eps: number;
-  readonly out: 'store' | 'add' | 'swiglu';
+  readonly out: 'store' | 'add' | 'swiglu' | RopeKind;
+  /** What the rotary outputs need; absent for the others. */
+  readonly rope?: RopeOut;
   /** Rows of x that are handled together. */
   readonly tile: number;
 }
@@ -44,17 +67,29 @@ export function maxTiles(pairs: number, experts: number, tile: number): number {
 
 /** Library files for these parameters. */
 export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
-  const rows = { all: 'lib/rows_all', picked: 'lib/rows_picked', grouped: 'lib/rows_grouped' } as const;
-  const out = { store: 'lib/out_store', add: 'lib/out_add', swiglu: 'lib/out_swiglu' } as const;
-  const libs: WgslName[] = [`lib/weight_${p.format}`, 'lib/x_blocks', rows[p.source.kind], out[p.out]];
+  const libs: WgslName[] = [
+    `lib/weight_${p.format}`,
+    'lib/x_blocks',
+    `lib/rows_${p.source.kind}`,
+    `lib/out_${p.out}`,
+  ];
+  if (p.source.kind === 'routed') libs.push('lib/route_softmax');
+  if (isRope(p.out)) libs.push('lib/turn_pairs');
+  if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;
 }
 
+function isRope(out: LinearParams['out']): out is RopeKind {
+  return out === 'rope_q' || out === 'qkv';
+}
+
 /** Constants of the library files. */
-export function linearConstants(p: LinearParams): Record<string, number> {
-  const constants: Record<string, number> = { K: p.K, X_STRIDE: p.xStride };
+export function linearConstants(p: LinearParams): Record<string, number | boolean> {
+  const constants: Record<string, number | boolean> = { K: p.K, X_STRIDE: p.xStride };
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
+  if (p.source.kind === 'routed') Object.assign(constants, routingConstants(p.source.routing));
+  if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
   return constants;
 }
 
@@ -70,14 +105,16 @@ export function linearUniforms(p: LinearParams): Record<string, number> {
   };
 }
 
-/** Columns of the result. */
+/** Columns of the result in y. */
 function outColumns(p: LinearParams): number {
+  if (p.out === 'qkv') return p.rope?.kAt ?? p.N;
   return p.out === 'swiglu' ? p.N / 2 : p.N;
 }
 
 /** Rows of x. */
-function xRows(p: LinearParams): number {
+export function xRows(p: LinearParams): number {
   if (p.source.kind === 'picked') return p.source.sourceRows;
+  if (p.source.kind === 'routed') return ceilDiv(p.tokens, p.source.routing.topK);
   return p.source.kind === 'grouped' ? ceilDiv(p.tokens, p.source.perX) : p.tokens;
 }
 
@@ -98,6 +135,16 @@ export function linearCheck(kernel: string, p: LinearParams): void {
   if (p.yStride < outColumns(p)) fail(`yStride: expected at least ${outColumns(p)}, got ${p.yStride}`);
   if (p.out === 'swiglu' && (p.N % 2 !== 0 || p.shard.rowBegin % 2 !== 0))
     fail(`N: expected gate/up pairs, got ${p.N}`);
+  if (isRope(p.out)) {
+    const fault = ropeFault(p.out, p.rope, p.N, p.shard.rowBegin);
+    if (fault !== undefined) fail(fault);
+    if (p.source.kind !== 'all') fail(`source: expected all for ${p.out}, got ${p.source.kind}`);
+  }
+  if (p.source.kind === 'routed') {
+    const fault = routingFault(p.source.routing);
+    if (fault !== undefined) fail(fault);
+    if (p.tile !== 1) fail(`tile: expected 1 for routed pairs, got ${p.tile}`);
+  }
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }
@@ -114,9 +161,11 @@ export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
       use: p.out === 'add' ? 'inout' : 'out',
     },
   };
+  if (isRope(p.out) && p.rope !== undefined) Object.assign(bindings, ropeBindings(p.out, p.rope, p.tokens));
   if (p.norm === 'rms')
     bindings.gamma = { type: 'f32', dims: [padRow(p.K)], cols: p.K, use: 'in', weight: true };
   if (p.source.kind === 'picked') bindings.picks = { type: 'u32', dims: [p.tokens], use: 'in' };
+  if (p.source.kind === 'routed') Object.assign(bindings, routingBindings(p.source.routing, xRows(p)));
   if (p.source.kind === 'grouped') {
     bindings.tiles = { type: 'u32', dims: [p.source.maxTiles, 4], use: 'in' };
     bindings.pairs = { type: 'u32', dims: [p.tokens], use: 'in' };
@@ -133,6 +182,15 @@ export function linearWorkgroups(p: LinearParams, rowsPerWorkgroup: number): [nu
 /** Which x row and result row each item has, by expert. */
 function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: number; y: number }[]> {
   const items = new Map<number, { x: number; y: number }[]>();
+  if (p.source.kind === 'routed') {
+    for (let x = 0; x < xRows(p); x++) {
+      const { experts } = chooseExperts(p.source.routing, io, x);
+      experts.forEach((expert, i) => {
+        items.set(expert, [...(items.get(expert) ?? []), { x, y: x * experts.length + i }]);
+      });
+    }
+    return items;
+  }
   if (p.source.kind !== 'grouped') {
     const picks = p.source.kind === 'picked' ? io.u('picks') : undefined;
     items.set(
@@ -157,30 +215,38 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
 /** `y = out(norm(x) Wᵀ)` in double precision. */
 export function linearReference(p: LinearParams, io: ReferenceIo): void {
   const x = io.f('x');
-  const y = io.f('y');
   const w = io.m('w');
   const gamma = p.norm === 'rms' ? io.f('gamma') : undefined;
   const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
   const row = new Float64Array(w.cols);
-  const gate = new Float64Array(p.tokens);
   for (const [expert, items] of itemsByExpert(p, io)) {
     if (expert < expertBegin || expert >= expertBegin + expertCount) continue;
     const inputs = items.map((item) => normalised(x, item.x * p.xStride, p.K, gamma, p.eps));
+    const outputs = items.map((item) => resultStore(p, io, item.y));
     for (let r = 0; r < rowCount; r++) {
       w.row((expert - expertBegin) * rowCount + r, row);
-      const n = rowBegin + r;
-      items.forEach((item, i) => {
+      items.forEach((_, i) => {
         const input = inputs[i];
         let sum = 0;
         for (let k = 0; k < p.K; k++) sum += input[k] * row[k];
-        const at = item.y * p.yStride;
-        if (p.out === 'store') y[at + n] = sum;
-        else if (p.out === 'add') y[at + n] += sum;
-        else if (n % 2 === 0) gate[i] = sum;
-        else y[at + (n - 1) / 2] = (gate[i] / (1 + Math.exp(-gate[i]))) * sum;
+        outputs[i](rowBegin + r, sum);
       });
     }
   }
+}
+
+/** What is done with the sums of result row `row`, which come in the order of their rows n of w. */
+function resultStore(p: LinearParams, io: ReferenceIo, row: number): (n: number, sum: number) => void {
+  const y = io.f('y');
+  const at = row * p.yStride;
+  if (isRope(p.out) && p.rope !== undefined) return ropeStore(p.out, p.rope, io, row, at);
+  let gate = 0;
+  return (n, sum) => {
+    if (p.out === 'add') y[at + n] += sum;
+    else if (p.out !== 'swiglu') y[at + n] = sum;
+    else if (n % 2 === 0) gate = sum;
+    else y[at + (n - 1) / 2] = (gate / (1 + Math.exp(-gate))) * sum;
+  };
 }
 
 /** Row of x from element `at`, RMS-normalised when `gamma` is given. */
@@ -201,29 +267,40 @@ function normalised(
 }
 
 /**
- * FLOPs: 2 per weight and result row. Bytes: the weights that are touched, once (grouped: those of as many distinct
- * experts as evenly routed pairs hit), x and y once.
+ * FLOPs: 2 per weight and result row. Bytes: the weights that are touched, once (of as many distinct experts as evenly
+ * routed pairs hit), x and y once.
  */
 export function linearCost(p: LinearParams): Cost {
   const { expertCount, rowCount } = p.shard;
-  const share = p.source.kind === 'grouped' ? expertCount / p.source.experts : 1;
-  const touched = p.source.kind === 'grouped' ? expectedExperts(p.source.experts, p.tokens) * share : 1;
+  const share = expertCount / expertsOf(p);
+  const touched = touchedExperts(p) * share;
   const rows = p.tokens * share;
   const out = p.out === 'swiglu' ? rowCount / 2 : rowCount;
+  const rope = isRope(p.out) && p.rope !== undefined ? ropeCost(p.out, p.rope, rows, p.shard) : undefined;
   return {
-    flops: 2 * rows * rowCount * p.K, // one multiply-add per weight
+    flops:
+      2 * rows * rowCount * p.K + // one multiply-add per weight
+      (rope?.flops ?? 0),
     bytesRead:
       touched * rowCount * padRow(p.K) * FORMAT_BYTES[p.format] + // w
       xRows(p) * p.K * 4 + // x
       (p.norm === 'rms' ? p.K * 4 : 0) + // gamma
-      (p.out === 'add' ? rows * out * 4 : 0), // y before the addition
-    bytesWritten: rows * out * 4, // y
+      (p.out === 'add' ? rows * out * 4 : 0) + // y before the addition
+      (rope?.bytesRead ?? 0),
+    bytesWritten: rope?.bytesWritten ?? rows * out * 4, // y
   };
 }
 
-/** Expected number of distinct experts among `pairs` independent uniform choices. */
-function expectedExperts(experts: number, pairs: number): number {
-  return experts * (1 - (1 - 1 / experts) ** pairs);
+function expertsOf(p: LinearParams): number {
+  if (p.source.kind === 'routed') return p.source.routing.experts;
+  return p.source.kind === 'grouped' ? p.source.experts : 1;
+}
+
+/** Expected number of distinct experts: among a token's own choices, or among independent uniform ones. */
+function touchedExperts(p: LinearParams): number {
+  if (p.source.kind === 'routed') return distinctExperts(p.source.routing, xRows(p));
+  const experts = expertsOf(p);
+  return experts * (1 - (1 - 1 / experts) ** p.tokens);
 }
 
 /** Picks, tiles and pairs for a test or benchmark: a seeded routing that leaves some experts unused. */
@@ -232,7 +309,9 @@ export function linearInputs(p: LinearParams, random: () => number): Record<stri
     const { sourceRows } = p.source;
     return { picks: Uint32Array.from({ length: p.tokens }, () => Math.floor(random() * sourceRows)) };
   }
+  if (isRope(p.out) && p.rope !== undefined) return ropeInputs(p.out, p.rope, p.tokens, random);
   if (p.source.kind === 'all') return {};
+  if (p.source.kind === 'routed') return { router_logits: routingLogits(p.source.routing, xRows(p), random) };
   const { experts, maxTiles: most } = p.source;
   const groups = new Map<number, number[]>();
   for (let pair = 0; pair < p.tokens; pair++) {
@@ -263,7 +342,7 @@ export function dense(N: number, K: number, tokens: number, rest: Partial<Linear
     N,
     shard: { expertBegin: 0, expertCount: 1, rowBegin: 0, rowCount: N },
     xStride: padRow(K),
-    yStride: padRow(out === 'swiglu' ? N / 2 : N),
+    yStride: out === 'qkv' ? (rest.rope?.kAt ?? N) : padRow(out === 'swiglu' ? N / 2 : N),
     norm: 'none',
     eps: 1e-5,
     out,

@@ -15,6 +15,8 @@ import {
   linearUniforms,
   linearWorkgroups,
 } from './linear.ts';
+import { linearBench } from './linear_bench.ts';
+import { fusedQkv, queryHeads } from './linear_cases.ts';
 
 /** Tokens of a tile; fixed by the text. */
 export const MATMUL_TILE = 64;
@@ -53,6 +55,8 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
         name: 'wide x, picked rows',
         params: dense(20, 24, 9, { tile: 64, xStride: 64, source: { kind: 'picked', sourceRows: 30 } }),
       },
+      { name: 'query heads of 12', params: queryHeads(6, 12, 24, 66, { tile: 64 }) },
+      { name: 'query, key and value', params: fusedQkv(24, 36, 'f16', 40, 70, { tile: 64 }) },
       { name: 'experts, tokens in', params: grouped(5, 2 * 20, 48, 200, 2, 64, { out: 'swiglu' }) },
       { name: 'experts, pairs in', params: grouped(5, 70, 40, 150, 1, 64, { format: 'f32' }) },
       {
@@ -62,15 +66,6 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
         }),
       },
     ],
-    bench: [
-      {
-        name: 'dense gate/up 36864x7168, 64 tokens',
-        params: dense(36864, 7168, 64, { tile: 64, out: 'swiglu' }),
-      },
-      {
-        name: 'dense gate/up 36864x7168, 256 tokens',
-        params: dense(36864, 7168, 256, { tile: 64, out: 'swiglu' }),
-      },
-    ],
+    bench: linearBench(MATMUL_TILE, MATMUL_TILE, 'none'),
   },
 });

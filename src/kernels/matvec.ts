@@ -1,5 +1,6 @@
 /** Linear layer for few tokens: reads every weight once per tile of tokens. */
-import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
+import { ceilDiv } from '../tensor.ts';
+import { defineKernel, type Kernel, SUBGROUP_TEAM, type Variant, WORKGROUP_TEAM } from './kernel.ts';
 import {
   dense,
   grouped,
@@ -14,21 +15,58 @@ import {
   linearUniforms,
   linearWorkgroups,
 } from './linear.ts';
+import { linearBench } from './linear_bench.ts';
+import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
 
-const WORKGROUP = 64;
-const ROWS_PER_TEAM = 4;
+/** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
+const SMALL_SUBGROUP = 16;
+
+/** Every team has rows of its own. */
+const SMALL = { WG: 64, ROWS: 4, GROUPS: 8 } as const;
+
+/** For adapters with small subgroups. */
+const SMALL_SUBGROUP_TEAM: Variant = {
+  ...SUBGROUP_TEAM,
+  name: 'small-subgroup',
+  constants: SMALL,
+  available: (caps) => caps.subgroups && caps.subgroupMaxSize < SMALL_SUBGROUP,
+};
+
+const LARGE_SUBGROUP_TEAM: Variant = {
+  ...SUBGROUP_TEAM,
+  available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
+};
+
+/** Groups of rows elsewhere: two, so that four neighbouring rows are there for one result. */
+const GROUPS = 2;
+
+/** Rows of a group: more share each load of x and gamma, fewer leave more workgroups. Chosen by measurement. */
+function rows(p: LinearParams): number {
+  return p.tile >= 4 || p.norm === 'rms' ? 4 : 2;
+}
+
+/**
+ * Invocations of a workgroup: enough to have a block of 8 columns each, for latency; fewer for large tiles, whose sums
+ * fill workgroup memory.
+ */
+function workgroup(p: LinearParams): number {
+  const lanes = GROUPS * ceilDiv(p.K, 8);
+  if (lanes <= 64) return 64;
+  return lanes <= 128 || p.tile >= 4 ? 128 : 256;
+}
 
 export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec',
   summary:
     'y = out(norm(x) Wᵀ) for few tokens; RMSNorm, SwiGLU and residual folded in; dense, picked rows or experts',
-  variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
+  variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
   libs: (p) => linearLibs(p, true),
   check: (p) => linearCheck('matvec', p),
-  constants: (p) => ({ WG: WORKGROUP, TOKENS: p.tile, ...linearConstants(p) }),
+  constants: (p) => ({ WG: workgroup(p), TOKENS: p.tile, ROWS: rows(p), GROUPS, ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups: (p, team) => linearWorkgroups(p, Math.max(1, Math.floor(WORKGROUP / team)) * ROWS_PER_TEAM),
+  workgroups: (p, team) =>
+    linearWorkgroups(p, team < SMALL_SUBGROUP ? SMALL.ROWS * SMALL.GROUPS : rows(p) * GROUPS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
@@ -45,7 +83,6 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         name: 'norm, two tiles of 4 tokens, last partial',
         params: dense(20, 192, 7, { norm: 'rms', tile: 4 }),
       },
-      { name: 'tile of 8', params: dense(33, 96, 8, { tile: 8, format: 'f32' }) },
       { name: 'residual', params: dense(21, 40, 3, { out: 'add', tile: 2 }) },
       {
         name: 'swiglu, odd width',
@@ -60,9 +97,41 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         name: 'picked rows',
         params: dense(17, 64, 3, { source: { kind: 'picked', sourceRows: 9 }, norm: 'rms' }),
       },
+      { name: 'query heads of 4', params: queryHeads(3, 4, 24, 1) },
+      { name: 'query heads of 16', params: queryHeads(5, 16, 40, 6, { norm: 'rms', tile: 4 }) },
+      {
+        name: 'query heads of 12, a middle shard',
+        params: queryHeads(4, 12, 24, 3, {
+          tile: 2,
+          shard: { expertBegin: 0, expertCount: 1, rowBegin: 24, rowCount: 32 },
+        }),
+      },
+      { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms', tile: 4 }) },
+      { name: 'query, key and value, head_dim 20, f16', params: fusedQkv(16, 20, 'f16', 48, 2) },
+      {
+        name: 'query, key and value, the last shard',
+        params: fusedQkv(16, 64, 'f16', 48, 5, {
+          tile: 4,
+          shard: { expertBegin: 0, expertCount: 1, rowBegin: 48, rowCount: 96 },
+        }),
+      },
       {
         name: 'experts, tokens in',
         params: grouped(6, 2 * 20, 64, 10, 2, 4, { out: 'swiglu', norm: 'rms' }),
+      },
+      {
+        name: 'experts straight from logits',
+        params: routed({ experts: 6, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
+          out: 'swiglu',
+          norm: 'rms',
+        }),
+      },
+      {
+        name: 'experts 1..3 of 5 straight from logits',
+        params: routed({ experts: 5, topK: 3, renormalise: true }, 24, 40, 4, {
+          format: 'f16',
+          shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 24 },
+        }),
       },
       { name: 'experts, pairs in', params: grouped(6, 33, 40, 12, 1, 1, { format: 'f16' }) },
       {
@@ -78,13 +147,6 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         }),
       },
     ],
-    bench: [
-      { name: 'qkv 2560x7168', params: dense(2560, 7168, 1, { norm: 'rms' }) },
-      { name: 'wq 16384x2048', params: dense(16384, 2048, 1, { norm: 'rms' }) },
-      { name: 'o_proj 7168x16384', params: dense(7168, 16384, 1, { out: 'add' }) },
-      { name: 'dense gate/up 36864x7168', params: dense(36864, 7168, 1, { norm: 'rms', out: 'swiglu' }) },
-      { name: 'dense down 7168x18432', params: dense(7168, 18432, 1, { out: 'add' }) },
-      { name: 'lm_head 128815x7168', params: dense(128815, 7168, 1, { norm: 'rms' }) },
-    ],
+    bench: linearBench(1, 1, 'rms'),
   },
 });

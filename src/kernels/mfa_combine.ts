@@ -1,7 +1,13 @@
 /** Joins the slices of mfa_decode into attention outputs. */
 import { padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
-import { type AttentionParams, attentionCheck, attentionShapes, partialDims } from './mfa_decode.ts';
+import {
+  type AttentionParams,
+  attentionBench,
+  attentionCheck,
+  attentionShapes,
+  partialDims,
+} from './mfa_decode.ts';
 import { placesArray } from './paged.ts';
 
 export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams>({
@@ -68,5 +74,5 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
     }
     return { places: placesArray(example), part_o, part_ml };
   },
-  shapes: { test: attentionShapes(), bench: [] },
+  shapes: { test: attentionShapes(), bench: attentionBench() },
 });

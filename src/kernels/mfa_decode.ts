@@ -1,7 +1,7 @@
 /** Multi-matrix factorisation attention, one slice of the context per workgroup: one K/V read for all heads. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
-import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
+import { defineKernel, type Kernel, PLAIN, type Shape } from './kernel.ts';
 import {
   cacheRow,
   type KvFormat,
@@ -197,27 +197,31 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
   ];
 }
 
-function attentionBench(): { name: string; params: AttentionParams }[] {
+/** Benchmark shapes of both attention kernels: full batches at one context, sliced as plans slice them. */
+export function attentionBench(): Shape<AttentionParams>[] {
+  const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => {
+    // About 512 slices in all, of 64 to 4096 positions.
+    const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(context * batch, 512), 32) * 32));
+    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+    return {
+      name: `${heads} heads of 256, batch ${batch}, context ${context}`,
+      params: attentionCase(heads, 256, 'f16', ceilDiv(context, length), length, places),
+      set,
+    };
+  };
   return [
-    [1, 4096],
-    [1, 32768],
-    [8, 8192],
-    [64, 8192],
-    [64, 32768],
-  ].map(([batch, context]) => ({
-    name: `64 heads of 256, batch ${batch}, context ${context}`,
-    params: attentionCase(
-      64,
-      256,
-      'f16',
-      Math.max(1, Math.ceil((context * batch) / 64 / Math.max(batch, 8))),
-      0,
-      Array.from({ length: batch }, (_, s) => [s, context - 1] as const),
-    ),
-  }));
+    shape(64, 1, 4096, 'real'),
+    shape(64, 1, 32768, 'real'),
+    shape(64, 8, 8192, 'real'),
+    shape(64, 64, 8192, 'real'),
+    shape(64, 64, 32768, 'real'),
+    shape(8, 1, 1024, 'small'),
+    shape(8, 4, 1024, 'small'),
+  ];
 }
 
-function attentionCase(
+/** An attention call over seeded places and scattered pages, for test and benchmark lists. */
+export function attentionCase(
   heads: number,
   D: number,
   kv: KvFormat,

@@ -56,6 +56,10 @@ export const moe_combine: Kernel<CombineParams> = defineKernel<CombineParams>({
       { name: 'one over a workgroup', params: { tokens: 3, K: 65, topK: 3 } },
       { name: 'eight experts', params: { tokens: 2, K: 192, topK: 8 } },
     ],
-    bench: [{ name: 'Step-3, 256 tokens', params: { tokens: 256, K: 7168, topK: 3 } }],
+    bench: [
+      { name: 'Step-3, 1 token', params: { tokens: 1, K: 7168, topK: 3 }, set: 'real' },
+      { name: 'Step-3, 256 tokens', params: { tokens: 256, K: 7168, topK: 3 }, set: 'real' },
+      { name: 'mini, 16 tokens', params: { tokens: 16, K: 896, topK: 3 }, set: 'small' },
+    ],
   },
 });

@@ -55,6 +55,13 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
       { name: 'one over an iteration, wide rows', params: { tokens: 2, K: 257, xStride: 512, eps: 1e-5 } },
       { name: 'several iterations', params: { tokens: 1, K: 7168, xStride: 7168, eps: 1e-5 } },
     ],
-    bench: [{ name: '256 tokens of 7168', params: { tokens: 256, K: 7168, xStride: 7168, eps: 1e-5 } }],
+    bench: [
+      {
+        name: '256 tokens of 7168',
+        params: { tokens: 256, K: 7168, xStride: 7168, eps: 1e-5 },
+        set: 'real',
+      },
+      { name: '64 tokens of 896', params: { tokens: 64, K: 896, xStride: 896, eps: 1e-5 }, set: 'small' },
+    ],
   },
 });

@@ -89,8 +89,9 @@ export const sample: Kernel<SampleParams> = defineKernel<SampleParams>({
       { name: 'Step-3', params: sampleCase(9, 128815, 10) },
     ],
     bench: [
-      { name: 'Step-3, 1 greedy row', params: sampleCase(1, 128815, 1) },
-      { name: 'Step-3, 9 rows', params: sampleCase(9, 128815, 9) },
+      { name: 'Step-3, 1 greedy row', params: sampleCase(1, 128815, 1), set: 'real' },
+      { name: 'Step-3, 9 rows', params: sampleCase(9, 128815, 9), set: 'real' },
+      { name: 'stories, 9 rows', params: sampleCase(9, 4096, 9), set: 'small' },
     ],
   },
 });

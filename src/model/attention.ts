@@ -2,18 +2,19 @@
 import type { Step3Config } from '../config/index.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
+import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
-import { qkvLayout, type WeightLayout } from '../weights/layout.ts';
-import { denseTile, planLinear } from './linear.ts';
+import { pairsHeads, qkvLayout, type WeightLayout } from '../weights/layout.ts';
+import { denseTiling, planLinear } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { matrixOf, type StepShape } from './step.ts';
 
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
 
-/** Context slices that are enough to occupy a large GPU. */
-const TARGET_WORKGROUPS = 512;
+/** Context slices that are enough to occupy a large GPU, with the kernel that fetches ahead and the one that does not. */
+const TARGET_WORKGROUPS = { matrix: 128, plain: 512 } as const;
 
 /** Most bytes of partial attention results; more tokens than fit are handled one range after the other. */
 const PARTIAL_BYTES = 64 * 1024 * 1024;
@@ -39,57 +40,35 @@ export function planAttention(
   const at = `layers.${layer}`;
   const cache = cacheSlots(layer);
   const source = { kind: 'all' } as const;
-  const tile = denseTile(tokens, shape.deterministic);
   const eps = config.rms_norm_eps;
-  const rows = { rows: tokens, xRows: tokens, source, tile, eps };
+  const rows = (matrix: string) => {
+    const weights = matrixOf(layout, `${at}.${matrix}`);
+    const tiling = denseTiling(tokens, shape, weights.format);
+    return { weights, rows: tokens, xRows: tokens, source, tiling, eps };
+  };
 
-  planLinear(plan, {
-    ...rows,
-    weights: matrixOf(layout, `${at}.qkv_proj`),
-    x: 'h',
-    y: 'qkv',
-    gamma: `${at}.input_layernorm`,
-    out: 'store',
-  });
-  planLinear(plan, {
-    ...rows,
-    weights: matrixOf(layout, `${at}.wq`),
-    x: 'qkv',
-    xStride: width,
-    y: 'q',
-    gamma: `${at}.inter_norm`,
-    out: 'store',
-  });
-  plan.call(
-    rope_cache,
-    {
-      tokens,
-      heads: H,
-      D: d,
-      theta: config.rope_theta,
-      qkvStride: width,
-      kAt: keyAt,
-      kv: shape.kv,
-      sequences: shape.sequences,
-      maxPages: shape.maxPages,
-      pages: shape.pages,
-    },
-    {
-      places: shape.placesSlot,
-      page_table: 'page_table',
-      frequencies: 'rope_frequencies',
-      q: 'q',
-      qkv: 'qkv',
-      q_rope: 'q_rope',
-      k_cache: cache.k,
-      v_cache: cache.v,
-    },
-    `${at}.rope`,
-  );
+  const qkv = { ...rows('qkv_proj'), x: 'h', gamma: `${at}.input_layernorm` };
+  const wq = { ...rows('wq'), gamma: `${at}.inter_norm` };
+  const written = { k_cache: cache.k, v_cache: cache.v };
+  if (pairsHeads(d)) {
+    const rope = { D: d, kAt: keyAt, kv: shape.kv, pages: shape.pages };
+    const outSlots = { turns: 'turns', cache_rows: 'cache_rows', ...written };
+    planLinear(plan, { ...qkv, y: 'q_latent', out: 'qkv', rope, outSlots });
+    const turns = { turns: 'turns' };
+    planLinear(plan, { ...wq, x: 'q_latent', y: 'q_rope', out: 'rope_q', rope, outSlots: turns });
+  } else {
+    planLinear(plan, { ...qkv, y: 'qkv', out: 'store' });
+    planLinear(plan, { ...wq, x: 'qkv', xStride: width, y: 'q', out: 'store' });
+    plan.call(
+      rope_cache,
+      { tokens, heads: H, D: d, qkvStride: width, kAt: keyAt, kv: shape.kv, pages: shape.pages },
+      { cache_rows: 'cache_rows', turns: 'turns', q: 'q', qkv: 'qkv', q_rope: 'q_rope', ...written },
+      `${at}.rope`,
+    );
+  }
   planCore(plan, config, shape, at, cache);
   planLinear(plan, {
-    ...rows,
-    weights: matrixOf(layout, `${at}.o_proj`),
+    ...rows('o_proj'),
     x: 'attn',
     xStride: H * D8,
     y: 'h',
@@ -106,7 +85,7 @@ function planCore(
   cache: { k: string; v: string },
 ): void {
   const H = config.num_attention_heads;
-  const splitLen = splitLength(shape, H);
+  const splitLen = splitLength(shape, config);
   const splits = ceilDiv(shape.context, splitLen);
   const perToken = splits * H * (padRow(config.head_dim) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
@@ -126,8 +105,9 @@ function planCore(
       splitLen,
       context: shape.context,
     };
+    const matrix = usesMatrixUnits(shape) && fitsMatrixUnits(params);
     plan.call(
-      mfa_decode,
+      matrix ? mfa_matrix : mfa_decode,
       params,
       {
         places: shape.placesSlot,
@@ -149,10 +129,18 @@ function planCore(
   }
 }
 
+/** Whether attention may run on matrix units, which round queries and softmax weights to binary16. */
+function usesMatrixUnits(shape: StepShape): boolean {
+  return shape.matrixUnits && !shape.deterministic;
+}
+
 /** Positions per slice: short enough to fill the GPU with few tokens, long enough to keep partial results few. */
-function splitLength(shape: StepShape, heads: number): number {
+function splitLength(shape: StepShape, config: Step3Config): number {
   if (shape.deterministic) return DETERMINISTIC_SPLIT;
-  const workgroupsPerSplit = shape.tokens * ceilDiv(heads, 64);
-  const length = ceilDiv(shape.context * workgroupsPerSplit, TARGET_WORKGROUPS);
+  const matrix =
+    usesMatrixUnits(shape) && fitsMatrixUnits({ D: config.head_dim, kv: shape.kv, splitLen: 64 });
+  const target = matrix ? TARGET_WORKGROUPS.matrix : TARGET_WORKGROUPS.plain;
+  const workgroupsPerSplit = shape.tokens * ceilDiv(config.num_attention_heads, 64);
+  const length = ceilDiv(shape.context * workgroupsPerSplit, target);
   return Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32));
 }

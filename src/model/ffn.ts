@@ -1,13 +1,34 @@
 /** FFN block of a layer: dense SwiGLU, or a mixture of experts with a shared expert. */
 import type { Step3Config } from '../config/index.ts';
 import { maxTiles } from '../kernels/linear.ts';
+import { matvec } from '../kernels/matvec.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
-import { moe_group } from '../kernels/moe_group.ts';
-import { moe_router } from '../kernels/moe_router.ts';
+import { moe_down } from '../kernels/moe_down.ts';
+import { moe_route } from '../kernels/moe_route.ts';
+import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
-import { denseTile, expertTile, planLinear } from './linear.ts';
+import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { matrixOf, type StepShape } from './step.ts';
+
+/** Tokens up to which every (token, choice) pair reads its expert for itself, whatever the experts. */
+const TOKENWISE_TOKENS = 4;
+
+/** Most experts among which every workgroup chooses again instead of waiting for a dispatch that does it once. */
+const TOKENWISE_EXPERTS = 256;
+
+/** Every (token, choice) pair for itself. */
+const ROUTED_TILING: Tiling = { kernel: matvec, tile: 1 };
+
+/** What the parts of one FFN share. */
+interface FfnCall {
+  readonly plan: PlanBuilder;
+  readonly config: Step3Config;
+  readonly layout: WeightLayout;
+  readonly shape: StepShape;
+  /** Gamma of the norm before the block. */
+  readonly gamma: string;
+}
 
 /** Adds the FFN of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
 export function planFfn(
@@ -18,96 +39,171 @@ export function planFfn(
   shape: StepShape,
 ): void {
   const at = `layers.${layer}`;
-  const gamma = `${at}.post_attention_layernorm`;
+  const call: FfnCall = { plan, config, layout, shape, gamma: `${at}.post_attention_layernorm` };
   if (!config.moe_layers.includes(layer)) {
-    planDense(plan, config, layout, `${at}.mlp`, gamma, 'h', shape);
+    planGateUp(call, `${at}.mlp`);
+    planDown(call, `${at}.mlp`);
+    return;
+  }
+  const routing: Routing = {
+    experts: config.moe_num_experts,
+    topK: config.moe_top_k,
+    renormalise: config.norm_expert_weight,
+  };
+  // The router and the sum of the experts' results run beside attention, where the residual stream is (paper 3.1).
+  plan.enter('attention', layer);
+  planRouter(call, `${at}.moe`);
+  plan.enter('ffn', layer);
+  if (isTokenwise(call, at, routing)) {
+    planTokenwise(call, at, routing);
     return;
   }
   // Everything that reads h as input comes before the two calls that add to it: the shared expert's down projection
   // and the combination of the routed experts.
-  planExperts(plan, config, layout, `${at}.moe`, layer, gamma, shape);
-  planDense(plan, config, layout, `${at}.share_expert`, gamma, 'h', shape);
+  const tiling = planGrouped(call, `${at}.moe`, routing);
+  planGateUp(call, `${at}.share_expert`, tiling);
+  planDown(call, `${at}.share_expert`);
   plan.enter('attention', layer);
   plan.call(
     moe_combine,
-    { tokens: shape.tokens, K: config.hidden_size, topK: config.moe_top_k },
+    { tokens: shape.tokens, K: config.hidden_size, topK: routing.topK },
     { expert_weights: 'expert_weights', expert_out: 'expert_out', h: 'h' },
     `${at}.moe.combine`,
   );
 }
 
-/** silu(x Wgᵀ) ⊙ (x Wuᵀ), then Wd, added to `y`. */
-function planDense(
-  plan: PlanBuilder,
-  config: Step3Config,
-  layout: WeightLayout,
-  at: string,
-  gamma: string,
-  y: string,
-  shape: StepShape,
-): void {
-  const rows = {
+/** A layer that handles every token. */
+function denseRows({ config, layout, shape }: FfnCall, matrix: string) {
+  const weights = matrixOf(layout, matrix);
+  return {
+    weights,
     rows: shape.tokens,
     xRows: shape.tokens,
-    source: { kind: 'all' } as const,
-    tile: denseTile(shape.tokens, shape.deterministic),
+    source: { kind: 'all' },
+    tiling: denseTiling(shape.tokens, shape, weights.format),
     eps: config.rms_norm_eps,
-  };
-  const act = 'ffn_act';
-  planLinear(plan, {
-    ...rows,
-    weights: matrixOf(layout, `${at}.gate_up_proj`),
-    x: 'h',
-    y: act,
-    gamma,
-    out: 'swiglu',
-  });
-  planLinear(plan, { ...rows, weights: matrixOf(layout, `${at}.down_proj`), x: act, y, out: 'add' });
+  } as const;
 }
 
-/** Router, grouping, expert SwiGLU; leaves each choice's result in `expert_out` `[tokens * moe_top_k, hidden_size]`. */
-function planExperts(
-  plan: PlanBuilder,
-  config: Step3Config,
-  layout: WeightLayout,
-  at: string,
-  layer: number,
-  gamma: string,
-  shape: StepShape,
-): void {
-  const experts = config.moe_num_experts;
-  const topK = config.moe_top_k;
-  const pairs = shape.tokens * topK;
-  const tile = expertTile(shape.tokens, topK, experts, shape.deterministic);
-  const tiles = maxTiles(pairs, experts, tile);
-  const gate = matrixOf(layout, `${at}.gate`);
-  // The router and the sum of the experts' results run beside attention, where the residual stream is (paper 3.1).
-  plan.enter('attention', layer);
-  plan.call(
-    moe_router,
-    {
-      format: gate.format,
-      tokens: shape.tokens,
-      K: config.hidden_size,
-      experts,
-      topK,
-      renormalise: config.norm_expert_weight,
-      eps: config.rms_norm_eps,
-    },
-    { w: shardName(gate.name, 0), x: 'h', gamma, expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
-    `${at}.gate`,
+/**
+ * silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert into `ffn_act`. `before`: how the call just before read the same
+ * norm of h.
+ */
+function planGateUp(call: FfnCall, at: string, before?: Tiling): void {
+  const rows = denseRows(call, `${at}.gate_up_proj`);
+  const normed = before?.kernel === rows.tiling.kernel;
+  planLinear(call.plan, { ...rows, x: 'h', y: 'ffn_act', gamma: call.gamma, normed, out: 'swiglu' });
+}
+
+/** Wd of a dense FFN or shared expert, added to `h`. */
+function planDown(call: FfnCall, at: string): void {
+  planLinear(call.plan, { ...denseRows(call, `${at}.down_proj`), x: 'ffn_act', y: 'h', out: 'add' });
+}
+
+/** Router logits `[tokens, moe_num_experts]`. */
+function planRouter(call: FfnCall, at: string): void {
+  planLinear(call.plan, {
+    ...denseRows(call, `${at}.gate`),
+    tiling: routerTiling(call.shape.tokens, call.shape),
+    x: 'h',
+    y: 'router_logits',
+    gamma: call.gamma,
+    out: 'store',
+  });
+}
+
+/**
+ * Whether tokens are so few that reading an expert once per token that chose it costs little, which saves the dispatches
+ * that route, group and combine. Results would then depend on the batch in their last bits.
+ */
+function isTokenwise({ layout, shape }: FfnCall, at: string, routing: Routing): boolean {
+  const { tokens } = shape;
+  const { experts, topK } = routing;
+  const share = matrixOf(layout, `${at}.share_expert.down_proj`);
+  return (
+    !shape.deterministic &&
+    (tokens <= TOKENWISE_TOKENS || tokens * topK <= experts / 4) &&
+    experts <= TOKENWISE_EXPERTS &&
+    share.shards.length === 1 &&
+    share.format === matrixOf(layout, `${at}.moe.down_proj`).format
   );
-  plan.enter('ffn', layer);
+}
+
+/** Shared and routed experts of few tokens: both activations, then all down projections and the residual in one. */
+function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
+  const { plan, config, layout, shape } = call;
+  const pairs = shape.tokens * routing.topK;
+  planLinear(plan, {
+    rows: pairs,
+    xRows: shape.tokens,
+    weights: matrixOf(layout, `${at}.moe.gate_up_proj`),
+    x: 'h',
+    y: 'expert_act',
+    gamma: call.gamma,
+    eps: config.rms_norm_eps,
+    out: 'swiglu',
+    source: { kind: 'routed', routing },
+    sourceSlots: { router_logits: 'router_logits' },
+    tiling: ROUTED_TILING,
+  });
+  planGateUp(call, `${at}.share_expert`);
+  const down = matrixOf(layout, `${at}.moe.down_proj`);
+  const share = matrixOf(layout, `${at}.share_expert.down_proj`);
+  for (const [i, shard] of down.shards.entries()) {
+    plan.call(
+      moe_down,
+      {
+        format: down.format,
+        tokens: shape.tokens,
+        routing,
+        K: down.cols,
+        shareK: share.cols,
+        N: down.rows,
+        shard,
+        // The buffers of the first expert hold each of its rows once.
+        withShare: shard.expertBegin === 0,
+      },
+      {
+        w: shardName(down.name, i),
+        share_w: shardName(share.name, 0),
+        x: 'expert_act',
+        share_x: 'ffn_act',
+        router_logits: 'router_logits',
+        y: 'h',
+      },
+      down.name,
+    );
+  }
+}
+
+/**
+ * Grouping and expert SwiGLU; leaves each choice's result in `expert_out` `[tokens * moe_top_k, hidden_size]`.
+ * Returns how the experts' gate and up projections are computed.
+ */
+function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
+  const { plan, config, layout, shape } = call;
+  const { experts, topK } = routing;
+  const pairs = shape.tokens * topK;
+  const { format } = matrixOf(layout, `${at}.gate_up_proj`);
+  const tiling = expertTiling(shape.tokens, topK, experts, shape, format);
+  const { tile } = tiling;
+  const tiles = maxTiles(pairs, experts, tile);
   plan.call(
-    moe_group,
-    { pairs, experts, tile, maxTiles: tiles },
-    { expert_ids: 'expert_ids', pairs: 'expert_pairs', tiles: 'expert_tiles' },
-    `${at}.group`,
+    moe_route,
+    { ...routing, tokens: shape.tokens, tile, maxTiles: tiles },
+    {
+      router_logits: 'router_logits',
+      expert_ids: 'expert_ids',
+      expert_weights: 'expert_weights',
+      pairs: 'expert_pairs',
+      tiles: 'expert_tiles',
+    },
+    `${at}.route`,
   );
   const rows = {
     rows: pairs,
     sourceSlots: { tiles: 'expert_tiles', pairs: 'expert_pairs' },
-    tile,
+    tiling,
     eps: config.rms_norm_eps,
   };
   planLinear(plan, {
@@ -116,7 +212,7 @@ function planExperts(
     x: 'h',
     xRows: shape.tokens,
     y: 'expert_act',
-    gamma,
+    gamma: call.gamma,
     out: 'swiglu',
     source: { kind: 'grouped', experts, perX: topK, maxTiles: tiles },
   });
@@ -129,4 +225,5 @@ function planExperts(
     out: 'store',
     source: { kind: 'grouped', experts, perX: 1, maxTiles: tiles },
   });
+  return tiling;
 }

@@ -1,18 +1,28 @@
 /** Linear layers of a plan: which kernel runs them, and one call per shard of the weights. */
 
+import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
+import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow } from '../tensor.ts';
+import { padRow, type WeightFormat } from '../tensor.ts';
 import { shardName, type WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
+import type { StepShape } from './step.ts';
 
-/** Result rows up to which weights are read once per small tile instead of going through workgroup memory. */
+/** Which kernel computes a linear layer, and how many rows of x it handles together. */
+export interface Tiling {
+  readonly kernel: typeof matvec | typeof matmul | typeof matmul_matrix;
+  readonly tile: number;
+}
+
+/** Result rows up to which matvec is faster than products through workgroup memory, and than matrix units. */
 const MATVEC_ROWS = 16;
+const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
-/** Rows per tile of a plan whose results must not depend on the number of tokens. */
-const DETERMINISTIC_TILE = 4;
+/** Most rows of a matvec tile: sums for more do not fit into registers. */
+const MATVEC_TILE = 4;
 
 /** A linear layer to be planned. */
 export interface LinearCall {
@@ -27,39 +37,77 @@ export interface LinearCall {
   readonly xStride?: number;
   /** Slot of the gamma of an RMSNorm of x. */
   readonly gamma?: string;
+  /** Whether a call before with the same kernel has left that norm of x. */
+  readonly normed?: boolean;
   readonly eps?: number;
   readonly out: LinearParams['out'];
+  readonly rope?: LinearParams['rope'];
+  /** Slots of what the output binds beside y. */
+  readonly outSlots?: Readonly<Record<string, string>>;
   readonly source: RowSource;
   /** Slots of picks, or tiles and pairs. */
   readonly sourceSlots?: Readonly<Record<string, string>>;
-  readonly tile: number;
+  readonly tiling: Tiling;
 }
 
-/** Rows per tile for dense layers of `rows` result rows: matmul's tile says that matmul is to be used. */
-export function denseTile(rows: number, deterministic: boolean): number {
-  if (deterministic) return DETERMINISTIC_TILE;
-  if (rows > MATVEC_ROWS) return MATMUL_TILE;
-  return rows <= 1 ? 1 : rows <= 2 ? 2 : rows <= 4 ? 4 : 8;
+/** What a choice of tiling depends on, beside the shape of the layer. */
+type TilingOf = Pick<StepShape, 'deterministic' | 'matrixUnits'>;
+
+const matvecTiling = (rows: number): Tiling => ({
+  kernel: matvec,
+  tile: rows <= 1 ? 1 : rows <= 2 ? 2 : MATVEC_TILE,
+});
+
+/** Whether a layer may use matrix units: their products take 16 bits a factor. */
+function hasMatrixUnits(shape: TilingOf, format: WeightFormat): boolean {
+  return shape.matrixUnits && !shape.deterministic && format !== 'f32';
 }
 
-/** Rows per tile for expert layers: many pairs per expert go through matmul. */
-export function expertTile(tokens: number, topK: number, experts: number, deterministic: boolean): number {
-  if (deterministic) return DETERMINISTIC_TILE;
-  if (tokens === 1) return 1;
-  return tokens > MATVEC_ROWS && (tokens * topK) / experts > 8 ? MATMUL_TILE : 4;
+/** How dense layers of `rows` result rows are computed. */
+export function denseTiling(rows: number, shape: TilingOf, format: WeightFormat): Tiling {
+  // One tile size, so that the order of additions is the same for any number of rows.
+  if (shape.deterministic) return { kernel: matvec, tile: MATVEC_TILE };
+  if (hasMatrixUnits(shape, format) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
+    return { kernel: matmul_matrix, tile: rows <= 16 ? 16 : rows <= 64 ? 64 : 128 };
+  }
+  return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
 
-/** Adds the calls of one linear layer: an explicit norm before matmul (folded into matvec), then one per shard. */
+/** How the router is computed: its rows are too few to fill tiled products, and rounding might change its choice. */
+export function routerTiling(tokens: number, shape: TilingOf): Tiling {
+  return shape.deterministic ? { kernel: matvec, tile: MATVEC_TILE } : matvecTiling(tokens);
+}
+
+/** How expert layers are computed, by how many of the pairs an expert gets on average. */
+export function expertTiling(
+  tokens: number,
+  topK: number,
+  experts: number,
+  shape: TilingOf,
+  format: WeightFormat,
+): Tiling {
+  if (shape.deterministic) return { kernel: matvec, tile: MATVEC_TILE };
+  if (tokens === 1) return matvecTiling(1);
+  const each = (tokens * topK) / experts;
+  if (hasMatrixUnits(shape, format) && each > 2) {
+    return { kernel: matmul_matrix, tile: each <= 16 ? 16 : each <= 64 ? 64 : 128 };
+  }
+  if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
+  return matvecTiling(each <= 1 ? 2 : MATVEC_TILE);
+}
+
+/**
+ * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec folds in, or the conversion to
+ * binary16 for matrix units; then one call per shard.
+ */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
-  const { weights } = call;
-  const tiled = call.tile === MATMUL_TILE;
+  const { weights, tiling } = call;
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
-  if (tiled && call.gamma !== undefined) {
-    x = normSlot(plan, call, xStride);
-    xStride = padRow(weights.cols);
-  }
-  const norm = call.gamma !== undefined && !tiled;
+  if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
+  else if (tiling.kernel === matmul && call.gamma !== undefined) x = normSlot(plan, call, xStride);
+  if (x !== call.x) xStride = padRow(weights.cols);
+  const norm = call.gamma !== undefined && tiling.kernel === matvec;
   for (const [i, shard] of weights.shards.entries()) {
     const params: LinearParams = {
       format: weights.format,
@@ -69,27 +117,50 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       N: weights.rows,
       shard,
       xStride,
-      yStride: padRow(call.out === 'swiglu' ? weights.rows / 2 : weights.rows),
+      yStride: yStride(call),
       norm: norm ? 'rms' : 'none',
       eps: call.eps ?? 0,
       out: call.out,
-      tile: call.tile,
+      ...(call.rope === undefined ? {} : { rope: call.rope }),
+      tile: tiling.tile,
     };
     const slots: Record<string, string> = {
       w: shardName(weights.name, i),
       x,
       y: call.y,
       ...call.sourceSlots,
+      ...call.outSlots,
     };
     if (norm && call.gamma !== undefined) slots.gamma = call.gamma;
-    plan.call(tiled ? matmul : matvec, params, slots, weights.name);
+    plan.call(tiling.kernel, params, slots, weights.name);
   }
 }
 
+function yStride(call: LinearCall): number {
+  const { rows } = call.weights;
+  if (call.out === 'qkv') return call.rope?.kAt ?? rows;
+  return padRow(call.out === 'swiglu' ? rows / 2 : rows);
+}
+
+/** Slot of the norm of x; adds the call that makes it. */
 function normSlot(plan: PlanBuilder, call: LinearCall, xStride: number): string {
   const K = call.weights.cols;
   const y = `norm_${padRow(K)}`;
+  if (call.normed === true) return y;
   const params = { tokens: call.xRows, K, xStride, eps: call.eps ?? 0 };
   plan.call(rmsnorm, params, { x: call.x, y, gamma: call.gamma ?? '' }, `${call.weights.name} (norm)`);
+  return y;
+}
+
+/** Slot of x, normalised if there is a gamma, as binary16; adds the call that makes it. */
+function halfSlot(plan: PlanBuilder, call: LinearCall, xStride: number): string {
+  const K = call.weights.cols;
+  const { gamma } = call;
+  const y = `${gamma === undefined ? 'half' : 'half_norm'}_${padRow(K)}`;
+  if (call.normed === true) return y;
+  const norm = gamma === undefined ? 'none' : 'rms';
+  const params = { rows: call.xRows, K, xStride, norm, eps: call.eps ?? 0 } as const;
+  const slots = { x: call.x, y, ...(gamma === undefined ? {} : { gamma }) };
+  plan.call(half_rows, params, slots, `${call.weights.name} (f16)`);
   return y;
 }

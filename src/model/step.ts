@@ -17,6 +17,8 @@ export interface StepShape {
   readonly context: number;
   /** Reduction orders that depend on nothing but the model and the position. */
   readonly deterministic: boolean;
+  /** Whether matrix units may be used, which round activations to binary16. */
+  readonly matrixUnits: boolean;
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */
   readonly placesSlot: string;

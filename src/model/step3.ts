@@ -3,12 +3,13 @@ import type { Step3Config } from '../config/index.ts';
 import { embed_tokens } from '../kernels/embed_tokens.ts';
 import type { Capabilities } from '../kernels/kernel.ts';
 import { type KvFormat, PAGE } from '../kernels/paged.ts';
+import { rope_turns } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { planAttention } from './attention.ts';
 import { planFfn } from './ffn.ts';
-import { denseTile, planLinear } from './linear.ts';
+import { denseTiling, planLinear } from './linear.ts';
 import { type Plan, PlanBuilder, type SlotPurpose } from './plan.ts';
 import { matrixOf, type StepShape } from './step.ts';
 
@@ -90,6 +91,7 @@ function stepShape(options: PlanOptions, tokens: number, context: number, places
     kv: cache.kv,
     context,
     deterministic: options.deterministic,
+    matrixUnits: caps.matrixUnits,
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
   };
@@ -118,6 +120,24 @@ function planLayers(
       'embed_tokens',
     );
   }
+  plan.call(
+    rope_turns,
+    {
+      tokens: shape.tokens,
+      D: config.head_dim,
+      theta: config.rope_theta,
+      sequences: shape.sequences,
+      maxPages: shape.maxPages,
+    },
+    {
+      places: shape.placesSlot,
+      page_table: 'page_table',
+      frequencies: 'rope_frequencies',
+      cache_rows: 'cache_rows',
+      turns: 'turns',
+    },
+    'rope_turns',
+  );
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     plan.enter('attention', layer);
     planAttention(plan, config, layout, layer, shape);
@@ -146,7 +166,7 @@ function planHead(
     out: 'store',
     source: picked ? { kind: 'picked', sourceRows: shape.tokens } : { kind: 'all' },
     ...(picked ? { sourceSlots: { picks: 'picks' } } : {}),
-    tile: denseTile(rows, shape.deterministic),
+    tiling: denseTiling(rows, shape, matrixOf(layout, 'lm_head').format),
   });
 }
 

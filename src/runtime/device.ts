@@ -11,18 +11,22 @@ export interface DeviceOptions {
   readonly adapter?: string | undefined;
   /** Pretend that the adapter has no optional feature and only default limits: the base kernels run. */
   readonly baseline?: boolean | undefined;
+  /** Leave out the bounds checks of Dawn's shader compiler. A faulty kernel may then read or write anything. Node only. */
+  readonly unsafeFast?: boolean | undefined;
   /** Use at most this many bytes per binding, as on a smaller adapter. */
   readonly maxBindingBytes?: number | undefined;
 }
 
 /**
- * Dawn's toggles (Node only). Robustness and validation stay on. 64-bit timestamps are only useful unrounded, and
- * `allow_unsafe_apis` gives `timestamp-query` and `subgroups` on drivers where Dawn still calls them experimental.
+ * Dawn's toggles (Node only). Robustness and validation stay on. 64-bit timestamps are only useful unrounded;
+ * `allow_unsafe_apis` gives `timestamp-query`, `subgroups` and subgroup matrices on drivers where Dawn still calls them
+ * experimental, `vulkan_enable_f16_on_nvidia` gives `shader-f16` there.
  */
-const DAWN_OPTIONS = [
-  'enable-dawn-features=allow_unsafe_apis',
-  'disable-dawn-features=timestamp_quantization',
-] as const;
+const DAWN_ENABLED = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'] as const;
+const DAWN_DISABLED = ['timestamp_quantization'] as const;
+
+/** Dawn's toggles without the bounds checks that its compiler adds to shaders, for {@link DeviceOptions.unsafeFast}. */
+const DAWN_UNCHECKED = ['disable_robustness'] as const;
 
 /** An open device with what the rest of the runtime must know of it. */
 export interface Gpu {
@@ -48,15 +52,38 @@ export interface AdapterCard {
   readonly limits: Readonly<Record<string, number>>;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** Products of subgroup matrices, as `MxNxK component-type result-type`. */
+  readonly matrixProducts: readonly string[];
 }
 
-const WANTED_FEATURES = ['subgroups', 'timestamp-query'] as const;
-const WANTED_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
+/** What Dawn adds to GPUAdapterInfo for subgroup matrices; not yet in the WebGPU types. */
+interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+const WANTED_FEATURES = [
+  'subgroups',
+  'timestamp-query',
+  'shader-f16',
+  'chromium-experimental-subgroup-matrix',
+] as const;
+const WANTED_LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxComputeWorkgroupStorageSize',
+] as const;
+
+/** Workgroup memory that the matrix kernels need. */
+const MATRIX_WORKGROUP_BYTES = 48 * 1024;
 
 /** Keeps Dawn's GPU objects alive: collecting one while its devices live ends the process. */
 const instances: GPU[] = [];
 
-async function gpuInstance(adapter: string | undefined): Promise<GPU> {
+async function gpuInstance(adapter: string | undefined, unsafeFast = false): Promise<GPU> {
   if (typeof navigator !== 'undefined' && navigator.gpu !== undefined) return navigator.gpu;
   if (typeof process === 'undefined' || process.versions?.node === undefined) {
     throw new DeviceError('this browser has no WebGPU (navigator.gpu is missing)');
@@ -72,7 +99,11 @@ async function gpuInstance(adapter: string | undefined): Promise<GPU> {
     );
   }
   Object.assign(globalThis, dawn.globals);
-  const options: string[] = [...DAWN_OPTIONS];
+  const enabled = [...DAWN_ENABLED, ...(unsafeFast ? DAWN_UNCHECKED : [])];
+  const options = [
+    `enable-dawn-features=${enabled.join(',')}`,
+    `disable-dawn-features=${DAWN_DISABLED.join(',')}`,
+  ];
   if (adapter !== undefined) options.push(`adapter=${adapter}`);
   const gpu = dawn.create(options);
   instances.push(gpu);
@@ -85,7 +116,7 @@ async function gpuInstance(adapter: string | undefined): Promise<GPU> {
  * @throws DeviceError when there is no adapter, it is a null one, or the device cannot be made.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
-  const gpu = await gpuInstance(options.adapter);
+  const gpu = await gpuInstance(options.adapter, options.unsafeFast);
   const adapter = await requestAdapter(gpu, options.adapter);
   const info = card(adapter);
   if (/^null/i.test(info.architecture) || /\bnull\b/i.test(info.description)) {
@@ -94,7 +125,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
     });
   }
   const baseline = options.baseline === true;
-  const features = WANTED_FEATURES.filter((f) => adapter.features.has(f) && !(baseline && f === 'subgroups'));
+  const features = WANTED_FEATURES.filter(
+    (f) => adapter.features.has(f) && (!baseline || f === 'timestamp-query'),
+  );
   const limits: Record<string, number> = {};
   if (!baseline) for (const name of WANTED_LIMITS) limits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({
@@ -127,6 +160,7 @@ function wrap(
     subgroups: features.includes('subgroups') && language.has('subgroup_id'),
     subgroupMinSize: info.subgroupMinSize,
     subgroupMaxSize: info.subgroupMaxSize,
+    matrixUnits: hasMatrixUnits(info, features, language, device.limits),
     maxBindingBytes: Math.min(
       device.limits.maxStorageBufferBindingSize,
       device.limits.maxBufferSize,
@@ -151,6 +185,24 @@ function wrap(
       device.destroy();
     },
   };
+}
+
+/** See {@link Capabilities.matrixUnits}. */
+function hasMatrixUnits(
+  info: AdapterCard,
+  features: readonly string[],
+  language: WGSLLanguageFeatures,
+  limits: GPUSupportedLimits,
+): boolean {
+  const needed = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
+  return (
+    needed.every((feature) => features.includes(feature)) &&
+    language.has('subgroup_id') &&
+    info.subgroupMinSize === 32 &&
+    info.subgroupMaxSize === 32 &&
+    info.matrixProducts.includes('16x16x16 f16 f32') &&
+    limits.maxComputeWorkgroupStorageSize >= MATRIX_WORKGROUP_BYTES
+  );
 }
 
 async function requestAdapter(gpu: GPU, name: string | undefined): Promise<GPUAdapter> {
@@ -206,6 +258,9 @@ function card(adapter: GPUAdapter): AdapterCard {
     limits,
     subgroupMinSize: info.subgroupMinSize ?? 0,
     subgroupMaxSize: info.subgroupMaxSize ?? 0,
+    matrixProducts: [
+      ...((info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> }).subgroupMatrixConfigs ?? []),
+    ].map((c) => `${c.M}x${c.N}x${c.K} ${c.componentType} ${c.resultComponentType}`),
   };
 }
 

@@ -4,6 +4,7 @@ import type { AnyKernel, Capabilities } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
 import type { Gpu } from './device.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+import { fillBuffer } from './fill.ts';
 import { GpuMemory } from './memory.ts';
 import { type CompiledKernel, PipelineCache, uniformBytes } from './pipelines.ts';
 
@@ -14,6 +15,15 @@ interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
+}
+
+/** Where a run leaves its GPU times. */
+export interface RunTimestamps {
+  readonly querySet: GPUQuerySet;
+  /** First of the queries: two for the whole run, or two for every call. */
+  readonly first: number;
+  /** Times every call, each in a pass of its own, which makes the whole slower. */
+  readonly perCall: boolean;
 }
 
 interface GpuPlan extends PreparedPlan {
@@ -78,20 +88,25 @@ export class GpuExecutor implements Executor {
     return prepared;
   }
 
-  run(prepared: PreparedPlan, read: readonly ReadRequest[]): Promise<Uint8Array<ArrayBuffer>[]> {
+  /** Repeats `pattern` (a multiple of 4 bytes) through a slot; takes effect before any later run. */
+  fill(slot: string, pattern: Uint8Array<ArrayBuffer>): void {
+    fillBuffer(this.gpu.device, this.#buffer(slot), pattern);
+  }
+
+  run(
+    prepared: PreparedPlan,
+    read: readonly ReadRequest[],
+    timestamps?: RunTimestamps,
+  ): Promise<Uint8Array<ArrayBuffer>[]> {
     this.gpu.check();
     const { device } = this.gpu;
     const dispatches = this.#dispatches(prepared as GpuPlan);
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    let pipeline: GPUComputePipeline | undefined;
-    for (const d of dispatches) {
-      if (d.pipeline !== pipeline) pass.setPipeline(d.pipeline);
-      pipeline = d.pipeline;
-      pass.setBindGroup(0, d.group);
-      pass.dispatchWorkgroups(...d.workgroups);
-    }
-    pass.end();
+    const perCall = timestamps?.perCall === true;
+    const passes = perCall ? dispatches.map((d) => [d]) : [dispatches];
+    passes.forEach((pass, i) => {
+      encodePass(encoder, pass, timestamps, i);
+    });
     const copies = read.map((request) => {
       const bytes = Math.ceil(request.bytes / 4) * 4;
       const staging = this.#takeStaging(bytes);
@@ -182,4 +197,33 @@ export class GpuExecutor implements Executor {
     this.gpu.check();
     return data;
   }
+}
+
+/** Encodes one compute pass; `index` counts the passes of a run. */
+function encodePass(
+  encoder: GPUCommandEncoder,
+  dispatches: readonly Dispatch[],
+  timestamps: RunTimestamps | undefined,
+  index: number,
+): void {
+  const begin = (timestamps?.first ?? 0) + 2 * index;
+  const pass = encoder.beginComputePass(
+    timestamps === undefined
+      ? {}
+      : {
+          timestampWrites: {
+            querySet: timestamps.querySet,
+            beginningOfPassWriteIndex: begin,
+            endOfPassWriteIndex: begin + 1,
+          },
+        },
+  );
+  let pipeline: GPUComputePipeline | undefined;
+  for (const d of dispatches) {
+    if (d.pipeline !== pipeline) pass.setPipeline(d.pipeline);
+    pipeline = d.pipeline;
+    pass.setBindGroup(0, d.group);
+    pass.dispatchWorkgroups(...d.workgroups);
+  }
+  pass.end();
 }

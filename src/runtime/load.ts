@@ -1,6 +1,6 @@
 /** Loads a checkpoint's weights into an executor's slots, a bounded piece at a time. */
 
-import { ropeFrequencies } from '../kernels/rope_cache.ts';
+import { ropeFrequencies } from '../kernels/rope_turns.ts';
 import type { Slot } from '../model/plan.ts';
 import { FORMAT_BYTES, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';

@@ -36,6 +36,10 @@ export interface LoadOptions {
   readonly chunk?: number | undefined;
   /** Results do not depend on batch, chunking or pages, bit for bit; slower. */
   readonly deterministic?: boolean | undefined;
+  /** Use matrix units where the adapter has them; they round activations to binary16. Default true. */
+  readonly matrixUnits?: boolean | undefined;
+  /** Leave out the bounds checks of Dawn's shader compiler (Node). A faulty kernel may then read or write anything. */
+  readonly unsafeFast?: boolean | undefined;
   readonly onProgress?: LoadProgress | undefined;
   /** Checks every kernel variant before the first use on an adapter. Default true. */
   readonly selfTest?: boolean | undefined;
@@ -99,7 +103,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
         pages: ceilDiv(maxContext, PAGE) * maxBatch,
         kv: options.kv ?? 'f16',
       },
-      caps: executor.caps,
+      caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };
     const model = new Model({ config, tokenizer, executor, planning, chunk });

@@ -7,11 +7,16 @@ import { WeightError } from '../errors.ts';
 import { FORMAT_BYTES, formatOf, padRow, type WeightFormat } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
-/** Element i of the source lies at `base + floor(i / group) * groupStride + (i % group) * step`. */
+/**
+ * Element i of the source lies at
+ * `base + floor(i / group) * groupStride + (i % run) * step + floor((i % group) / run)`, where `run` divides `group`.
+ */
 export interface Placement {
   readonly base: number;
   readonly group: number;
   readonly groupStride: number;
+  /** Elements that lie `step` apart; the runs of a group lie beside each other's elements. */
+  readonly run: number;
   readonly step: number;
 }
 
@@ -75,14 +80,25 @@ const straight = (length: number, base = 0): Placement => ({
   base,
   group: length,
   groupStride: length,
+  run: length,
   step: 1,
 });
 
 /** Heads of `dim` elements, each padded to a multiple of 8. */
-const heads = (dim: number, base = 0): Placement => ({ base, group: dim, groupStride: padRow(dim), step: 1 });
+const heads = (dim: number, base = 0): Placement => ({
+  base,
+  group: dim,
+  groupStride: padRow(dim),
+  run: dim,
+  step: 1,
+});
+
+/** Heads that are rotated: their halves alternate where linear layers rotate their results, else as {@link heads}. */
+const rotaryHeads = (dim: number, base = 0): Placement =>
+  pairsHeads(dim) ? { ...heads(dim, base), run: dim / 2, step: 2 } : heads(dim, base);
 
 /** Every second row, from `base`: gate rows and up rows alternate, so that one team computes both. */
-const alternate = (base: number): Placement => ({ base, group: 1, groupStride: 2, step: 1 });
+const alternate = (base: number): Placement => ({ base, group: 1, groupStride: 2, run: 1, step: 1 });
 
 /**
  * The layout for a configuration (tensor names of the published checkpoints).
@@ -153,11 +169,11 @@ export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingB
     vector(`${at}.input_layernorm`, `${from}.input_layernorm.weight`, D);
     matrix(`${at}.qkv_proj`, 1, width, D, [
       [`${from}.self_attn.q_proj.weight`, Q, straight(Q)],
-      [`${from}.self_attn.k_proj.weight`, d, straight(d, keyAt)],
+      [`${from}.self_attn.k_proj.weight`, d, rotaryHeads(d, keyAt)],
       [`${from}.self_attn.v_proj.weight`, d, straight(d, keyAt + padRow(d))],
     ]);
     vector(`${at}.inter_norm`, `${from}.self_attn.inter_norm.weight`, Q);
-    matrix(`${at}.wq`, 1, H * padRow(d), Q, [[`${from}.self_attn.wq.weight`, H * d, heads(d)]]);
+    matrix(`${at}.wq`, 1, H * padRow(d), Q, [[`${from}.self_attn.wq.weight`, H * d, rotaryHeads(d)]]);
     matrix(`${at}.o_proj`, 1, D, H * padRow(d), [
       [`${from}.self_attn.o_proj.weight`, D, straight(D), heads(d), H * d],
     ]);
@@ -179,6 +195,14 @@ export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingB
     ['lm_head.weight', config.vocab_size, straight(config.vocab_size)],
   ]);
   return { matrices, vectors };
+}
+
+/**
+ * Whether elements i and i + dim/2 of query and key heads lie in neighbouring rows 2i and 2i + 1 of their weights, so
+ * that the four rows which a linear layer finishes together are two whole rotary pairs.
+ */
+export function pairsHeads(dim: number): boolean {
+  return dim % 4 === 0;
 }
 
 /** Where the key starts in a row of the fused q/k/v result, and how wide the row is (q, k and v each padded to 8). */

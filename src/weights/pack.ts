@@ -43,7 +43,7 @@ export async function* packShard(
   }
 }
 
-/** Fills what `part` contributes to packed rows [begin, end) of an expert; returns the bytes read. */
+/** Fills what `part` contributes to packed rows [begin, end) of an expert; returns the bytes of its source rows. */
 async function packPart(
   checkpoint: Checkpoint,
   matrix: WeightMatrix,
@@ -53,8 +53,7 @@ async function packPart(
   end: number,
   out: Uint8Array<ArrayBuffer>,
 ): Promise<number> {
-  const first = firstAtOrAfter(part.rows, part.sourceRows, begin);
-  const last = firstAtOrAfter(part.rows, part.sourceRows, end);
+  const [first, last] = rowsWithin(part.rows, part.sourceRows, begin, end);
   const info = checkpoint.tensors.get(part.tensor);
   if (first >= last || info === undefined) return 0;
   const size = FORMAT_BYTES[matrix.format];
@@ -68,19 +67,37 @@ async function packPart(
     out.set(source, (place(part.rows, first) - begin) * packedRow);
     return source.length;
   }
+  let used = 0;
   for (let r = first; r < last; r++) {
+    const to = place(part.rows, r);
+    if (to < begin || to >= end) continue;
+    used += sourceRow;
     const row = source.subarray((r - first) * sourceRow, (r - first + 1) * sourceRow);
-    const at = (place(part.rows, r) - begin) * packedRow;
+    const at = (to - begin) * packedRow;
     for (let c = 0; c < part.sourceCols; c += part.cols.group) {
       const run = row.subarray(c * size, Math.min(c + part.cols.group, part.sourceCols) * size);
       out.set(run, at + place(part.cols, c) * size);
     }
   }
-  return source.length;
+  return used;
 }
 
 function place(p: Placement, i: number): number {
-  return p.base + Math.floor(i / p.group) * p.groupStride + (i % p.group) * p.step;
+  const inGroup = i % p.group;
+  return (
+    p.base +
+    Math.floor(i / p.group) * p.groupStride +
+    (inGroup % p.run) * p.step +
+    Math.floor(inGroup / p.run)
+  );
+}
+
+/** A range of source rows that holds all those placed within [begin, end), and others only where runs alternate. */
+function rowsWithin(p: Placement, count: number, begin: number, end: number): [number, number] {
+  if (p.run >= p.group) return [firstAtOrAfter(p, count, begin), firstAtOrAfter(p, count, end)];
+  const firstGroup = Math.max(0, Math.floor((begin - p.base) / p.groupStride));
+  const lastGroup = Math.max(0, Math.ceil((end - p.base) / p.groupStride));
+  return [Math.min(count, firstGroup * p.group), Math.min(count, lastGroup * p.group)];
 }
 
 /** Smallest source index in [0, count] whose place is at or after `target`. */

@@ -1,8 +1,10 @@
 // y[token, n] = out( sum_k norm(x)[token, k] * w[n, k] ) for few tokens: bound by reading w.
 //
-// A team (subgroup or 32 invocations) owns 4 rows of w and a tile of TOKENS rows of x. Its lanes walk the columns in
-// blocks of 8 (one 128-bit load of 16-bit weights), so each weight is read once for the whole tile; then the team sums.
-// The order of additions depends on K and the team alone, not on the number of tokens.
+// A workgroup owns GROUPS groups of ROWS rows of w and a tile of TOKENS rows of x. Its teams (subgroups or 32 invocations)
+// are spread over the groups; those of one group share the columns, so that small matrices too keep the whole GPU busy.
+// Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights), so each weight is read once for the whole
+// tile; then teams sum over their lanes, and the workgroup over its teams.
+// The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, load_weight8 (weight_*), load_x8 (x_blocks), norm_x (norm_*),
 // tile_item (rows_*), out4 (out_*).
@@ -10,12 +12,15 @@
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
 const TOKENS: u32 = 1u;     // rows of x in a tile
+const ROWS: u32 = 2u;       // rows of w of a group: 2 or 4
+const GROUPS: u32 = 2u;     // groups of rows, a power of two, at least 2
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
 const BLOCKS: u32 = (K + 7u) / 8u;
 const SQUARES: u32 = (TOKENS + 3u) / 4u;  // sums of squares, four tokens to a vec4
 const SUMS: u32 = TOKENS + SQUARES;
+const QUADS: u32 = ROWS * GROUPS / 4u;    // rows of a workgroup, four to a result
 
 struct Params {
   tokens: u32,        // result rows (dense)
@@ -31,60 +36,95 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;       // [x rows, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [tokens, y_stride]
 
+// Sums of every team, or of every group where one team has several. Subgroups have at least 4 invocations.
+var<workgroup> partial: array<vec4<f32>, SUMS * max(WG / 4u, GROUPS)>;  // [part, GROUPS, SUMS]
+
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   let tile = workgroup_id.y;
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
-  let first = (workgroup_id.x * teams + team.index) * 4u;
+  let first = workgroup_id.x * ROWS * GROUPS;
   let base = (expert - params.expert_begin) * params.row_count;
   let last = params.row_count - 1u;
-  let r0 = base + min(first, last);
-  let r1 = base + min(first + 1u, last);
-  let r2 = base + min(first + 2u, last);
-  let r3 = base + min(first + 3u, last);
+  let abreast = min(teams, GROUPS);      // groups that are worked on at a time
+  let parts = max(teams / GROUPS, 1u);   // teams that share the columns of a group
+  let part = team.index / abreast;
 
   var x_rows: array<u32, TOKENS>;
-  var sums: array<vec4<f32>, TOKENS>;
-  var squares: array<vec4<f32>, SQUARES>;
   for (var t = 0u; t < TOKENS; t++) {
     x_rows[t] = tile_item(tile, t).x_row;
   }
-  for (var block = team.lane; block < BLOCKS; block += team.size) {
-    let w0 = load_weight8(r0, block);
-    let w1 = load_weight8(r1, block);
-    let w2 = load_weight8(r2, block);
-    let w3 = load_weight8(r3, block);
+  for (var round = 0u; round < GROUPS / abreast; round++) {
+    let group = round * abreast + team.index % abreast;
+    var rows: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+      rows[r] = base + min(first + group * ROWS + r, last);
+    }
+    var sums: array<vec4<f32>, TOKENS * ROWS>;
+    var squares: array<vec4<f32>, SQUARES>;
+    for (var block = part * team.size + team.lane; block < BLOCKS; block += team.size * parts) {
+      var w: array<Block8, ROWS>;
+      for (var r = 0u; r < ROWS; r++) {
+        w[r] = load_weight8(rows[r], block);
+      }
+      for (var t = 0u; t < TOKENS; t++) {
+        let raw = load_x8(x_rows[t], block);
+        let xb = norm_x(raw, block);
+        for (var r = 0u; r < ROWS; r++) {
+          sums[t * ROWS + r] += w[r].lo * xb.lo;
+          sums[t * ROWS + r] += w[r].hi * xb.hi;
+        }
+        if (NORMED) {
+          squares[t / 4u][t % 4u] += dot8(raw, raw);
+        }
+      }
+    }
     for (var t = 0u; t < TOKENS; t++) {
-      let raw = load_x8(x_rows[t], block);
-      let xb = norm_x(raw, block);
-      sums[t] += vec4<f32>(dot8(w0, xb), dot8(w1, xb), dot8(w2, xb), dot8(w3, xb));
-      if (NORMED) {
-        squares[t / 4u][t % 4u] += dot8(raw, raw);
+      var sum = vec4<f32>(0.0);
+      for (var r = 0u; r < ROWS; r++) {
+        sum[r] = dot(sums[t * ROWS + r], vec4<f32>(1.0));
+      }
+      team_put(t, sum, local_index);
+    }
+    if (NORMED) {
+      for (var i = 0u; i < SQUARES; i++) {
+        team_put(TOKENS + i, squares[i], local_index);
       }
     }
-  }
-  for (var t = 0u; t < TOKENS; t++) {
-    team_put(t, sums[t], local_index);
-  }
-  if (NORMED) {
-    for (var i = 0u; i < SQUARES; i++) {
-      team_put(TOKENS + i, squares[i], local_index);
-    }
-  }
-  team_sync();
-  if (first >= params.row_count) {
-    return;
-  }
-  for (var t = team_first(team.lane); t < TOKENS; t += TEAM_STEP) {
-    let item = tile_item(tile, t);
-    if (item.valid) {
-      var sum = team_sum(t, local_index);
-      if (NORMED) {
-        sum *= norm_scale(team_sum(TOKENS + t / 4u, local_index)[t % 4u]);
+    team_sync();
+    for (var i = team_first(team.lane); i < SUMS; i += TEAM_STEP) {
+      if (i < TOKENS || NORMED) {
+        partial[(part * GROUPS + group) * SUMS + i] = team_sum(i, local_index);
       }
-      out4(item.y_row, params.row_begin + first, sum, min(4u, params.row_count - first));
+    }
+    workgroupBarrier();
+  }
+
+  for (var item = local_index; item < TOKENS * QUADS; item += WG) {
+    let t = item / QUADS;
+    let quad = item % QUADS;
+    let n = first + quad * 4u;
+    let target_row = tile_item(tile, t);
+    if (n < params.row_count && target_row.valid) {
+      var sum = vec4<f32>(0.0);
+      var square = 0.0;
+      for (var p = 0u; p < parts; p++) {
+        let at = p * GROUPS * SUMS + t;
+        if (ROWS == 2u) {
+          sum += vec4<f32>(partial[at + quad * 2u * SUMS].xy, partial[at + (quad * 2u + 1u) * SUMS].xy);
+        } else {
+          sum += partial[at + quad * SUMS];
+        }
+        if (NORMED) {
+          square += partial[p * GROUPS * SUMS + TOKENS + t / 4u][t % 4u];
+        }
+      }
+      if (NORMED) {
+        sum *= norm_scale(square);
+      }
+      out4(target_row.y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
     }
   }
 }

@@ -21,6 +21,9 @@ function options(
   };
 }
 
+/** maxStorageBuffersPerShaderStage of any WebGPU device. */
+const DEFAULT_STORAGE_BUFFERS = 8;
+
 const names = (plan: Plan, layer: number) =>
   plan.calls.filter((c) => c.layer === layer).map((c) => `${c.role} ${c.label}`);
 
@@ -30,25 +33,65 @@ describe('plans', () => {
     expect(names(plan, 0)).toEqual([
       'attention layers.0.qkv_proj',
       'attention layers.0.wq',
-      'attention layers.0.rope',
       'attention layers.0.mfa_decode',
       'attention layers.0.mfa_combine',
       'attention layers.0.o_proj',
       'ffn layers.0.mlp.gate_up_proj',
       'ffn layers.0.mlp.down_proj',
     ]);
-    expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(6)).toEqual([
+    expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(5)).toEqual([
       'attention layers.1.moe.gate',
-      'ffn layers.1.moe.group',
+      'ffn layers.1.moe.gate_up_proj',
+      'ffn layers.1.share_expert.gate_up_proj',
+      'ffn layers.1.moe.down_proj',
+    ]);
+    expect(plan.calls[0].label).toBe('embed_tokens');
+    expect(plan.calls.at(-1)?.label).toBe('sample');
+  });
+
+  it('groups the experts of many tokens', () => {
+    const cache = { sequences: 8, maxContext: 1024, pages: 64, kv: 'f16' } as const;
+    const plan = planDecode(preset('step3-small'), options('step3-small', { cache }), 8, 256);
+    expect(names(plan, 1).slice(5)).toEqual([
+      'attention layers.1.moe.gate',
+      'ffn layers.1.moe.route',
       'ffn layers.1.moe.gate_up_proj',
       'ffn layers.1.moe.down_proj',
       'ffn layers.1.share_expert.gate_up_proj',
       'ffn layers.1.share_expert.down_proj',
       'attention layers.1.moe.combine',
     ]);
-    expect(plan.calls[0].label).toBe('embed_tokens');
-    expect(plan.calls.at(-1)?.label).toBe('sample');
   });
+
+  it.each([
+    // Above 16 tokens, norms are calls of their own.
+    { batch: 1, dense: 7, moe: 9 },
+    { batch: 4, dense: 7, moe: 9 },
+    { batch: 8, dense: 7, moe: 12 },
+    { batch: 64, dense: 10, moe: 15 },
+  ])(
+    'at most $dense dispatches for a dense layer and $moe for experts, batch $batch',
+    ({ batch, dense, moe }) => {
+      // Every matrix of the released model's layers in one buffer.
+      const config = { ...PRESETS.step3, num_hidden_layers: 5 };
+      const limit = 2 ** 33;
+      const plan = planDecode(
+        config,
+        {
+          layout: weightLayout(config, () => 'bf16', limit),
+          cache: { sequences: 64, maxContext: 1024, pages: 1024, kv: 'f16' },
+          caps: { ...BASELINE, maxBindingBytes: limit },
+          deterministic: false,
+        },
+        batch,
+        1024,
+      );
+      expect(names(plan, 0).length).toBeLessThanOrEqual(dense);
+      expect(names(plan, 4).length).toBeLessThanOrEqual(moe);
+      for (const call of plan.calls)
+        expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
+    },
+  );
 
   it('the released model plans at default limits: no binding and no dispatch exceeds them', () => {
     const config = PRESETS.step3;

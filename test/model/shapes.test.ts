@@ -27,7 +27,11 @@ const CASES: { name: string; format: WeightFormat; config: Partial<Step3Config> 
     format: 'f16',
     config: { head_dim: 10, norm_expert_weight: true },
   },
-  { name: 'dense only', format: 'bf16', config: { moe_layers: [], num_hidden_layers: 2 } },
+  {
+    name: 'dense only, head_dim 12',
+    format: 'bf16',
+    config: { moe_layers: [], num_hidden_layers: 2, head_dim: 12 },
+  },
   {
     name: 'experts in every layer, one chosen',
     format: 'bf16',

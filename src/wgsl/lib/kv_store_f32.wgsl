@@ -1,11 +1,11 @@
-// KV cache rows [rows, D8] as f32, written four elements at a time.
-@group(0) @binding(7) var<storage, read_write> k_cache: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> v_cache: array<vec4<f32>>;
+// KV cache rows [rows, D8] as f32, written two elements at a time.
+@group(0) @binding(7) var<storage, read_write> k_cache: array<vec2<f32>>;
+@group(0) @binding(8) var<storage, read_write> v_cache: array<vec2<f32>>;
 
-fn store_k4(row: u32, c: u32, v: vec4<f32>) {
-  k_cache[row * (D8 / 4u) + c] = v;
+fn store_k2(row: u32, pair: u32, v: vec2<f32>) {
+  k_cache[row * (D8 / 2u) + pair] = v;
 }
 
-fn store_v4(row: u32, c: u32, v: vec4<f32>) {
-  v_cache[row * (D8 / 4u) + c] = v;
+fn store_v2(row: u32, pair: u32, v: vec2<f32>) {
+  v_cache[row * (D8 / 2u) + pair] = v;
 }

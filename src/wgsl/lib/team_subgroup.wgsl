@@ -3,6 +3,9 @@
 // slot, in uniform control flow.
 var<private> team_sums: array<vec4<f32>, SUMS>;
 
+// local_invocation_index, for library files that are not handed it.
+var<private> invocation: u32;
+
 struct Team {
   index: u32,  // which team of the workgroup
   lane: u32,   // which member of the team
@@ -18,6 +21,7 @@ fn main(
   @builtin(subgroup_size) size: u32,
   @builtin(num_subgroups) count: u32,
 ) {
+  invocation = local_index;
   run(workgroup_id, local_index, Team(subgroup_id, lane, size), count);
 }
 

@@ -3,6 +3,9 @@
 // every slot, then team_sync, all in uniform control flow: one barrier serves all sums.
 var<workgroup> team_scratch: array<vec4<f32>, SUMS * WG>;
 
+// local_invocation_index, for library files that are not handed it.
+var<private> invocation: u32;
+
 struct Team {
   index: u32,  // which team of the workgroup
   lane: u32,   // which member of the team
@@ -11,6 +14,7 @@ struct Team {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) local_index: u32) {
+  invocation = local_index;
   run(workgroup_id, local_index, Team(local_index / 32u, local_index % 32u, 32u), WG / 32u);
 }
 

@@ -7,9 +7,17 @@ struct Block8 {
   hi: vec4<f32>,
 }
 
-fn load_weight8(row: u32, block: u32) -> Block8 {
-  let v = w[row * BLOCKS + block];
+// 128-bit loads of a block, for kernels that read a second matrix of this format.
+const BLOCK_LOADS: u32 = 1u;
+
+// The weights of a block, from its first and its last load.
+fn decode8(v: vec4<u32>, last: vec4<u32>) -> Block8 {
   let even = bitcast<vec4<f32>>(v << vec4<u32>(16u));
   let odd = bitcast<vec4<f32>>(v & vec4<u32>(0xffff0000u));
   return Block8(vec4<f32>(even.x, odd.x, even.y, odd.y), vec4<f32>(even.z, odd.z, even.w, odd.w));
+}
+
+fn load_weight8(row: u32, block: u32) -> Block8 {
+  let v = w[row * BLOCKS + block];
+  return decode8(v, v);
 }

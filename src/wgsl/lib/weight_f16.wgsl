@@ -7,10 +7,18 @@ struct Block8 {
   hi: vec4<f32>,
 }
 
-fn load_weight8(row: u32, block: u32) -> Block8 {
-  let v = w[row * BLOCKS + block];
+// 128-bit loads of a block, for kernels that read a second matrix of this format.
+const BLOCK_LOADS: u32 = 1u;
+
+// The weights of a block, from its first and its last load.
+fn decode8(v: vec4<u32>, last: vec4<u32>) -> Block8 {
   return Block8(
     vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y)),
     vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w)),
   );
+}
+
+fn load_weight8(row: u32, block: u32) -> Block8 {
+  let v = w[row * BLOCKS + block];
+  return decode8(v, v);
 }

@@ -7,7 +7,15 @@ struct Block8 {
   hi: vec4<f32>,
 }
 
+// 128-bit loads of a block, for kernels that read a second matrix of this format.
+const BLOCK_LOADS: u32 = 2u;
+
+// The weights of a block, from its first and its last load.
+fn decode8(v: vec4<u32>, last: vec4<u32>) -> Block8 {
+  return Block8(bitcast<vec4<f32>>(v), bitcast<vec4<f32>>(last));
+}
+
 fn load_weight8(row: u32, block: u32) -> Block8 {
-  let at = (row * BLOCKS + block) * 2u;
-  return Block8(bitcast<vec4<f32>>(w[at]), bitcast<vec4<f32>>(w[at + 1u]));
+  let at = (row * BLOCKS + block) * BLOCK_LOADS;
+  return decode8(w[at], w[at + 1u]);
 }

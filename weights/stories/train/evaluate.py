@@ -1,4 +1,4 @@
-"""Measure an exported model in float32: loss per part of the held-out text, expert usage, samples.
+"""Measure an exported model in float32: loss per part of the held-out text, expert usage.
 
     python3 evaluate.py MODEL_DIR CORPUS OUT.json [TOKENIZER.json]
 
@@ -17,14 +17,6 @@ from tokenizers import Tokenizer
 
 from data import SEPARATOR, read_validation
 from model import Config, Model
-
-PROMPTS = [
-    "Once upon a time, there was a little girl named Lily. She found a red ball",
-    "One day, a small bird could not fly. It asked a wise owl",
-    "Tom and his dog Max went to the beach.",
-    "There was a big bear who was very hungry.",
-    "Mia did not want to share her new toy train with her brother.",
-]
 
 
 def load_model(folder, device="cpu"):
@@ -70,36 +62,14 @@ def measure(model, documents, tokenizer):
     return result
 
 
-@torch.no_grad()
-def generate(model, tokenizer, prompt, seed, temperature=0.6, top_p=0.9, limit=200):
-    """Continue a prompt; stops at `<|endoftext|>` or after `limit` tokens."""
-    random = torch.Generator().manual_seed(seed)
-    start = tokenizer.token_to_id(SEPARATOR)
-    ids = [start, *tokenizer.encode(prompt).ids]
-    for _ in range(limit):
-        h, _ = model(torch.tensor([ids[-model.config.max_seq_len :]], device=model.cos.device))
-        p = (model.logits(h[:, -1]).float().cpu()[0] / temperature).softmax(-1)
-        p, order = p.sort(descending=True)
-        p = p * (p.cumsum(0) - p < top_p)
-        token = order[torch.multinomial(p, 1, generator=random)].item()
-        if token == start:
-            break
-        ids.append(token)
-    return tokenizer.decode(ids[1:])
-
-
 def main(folder, corpus, out, tokenizer_path=None):
     tokenizer = Tokenizer.from_file(tokenizer_path or os.path.join(folder, "tokenizer.json"))
     model = load_model(folder, "cuda" if torch.cuda.is_available() else "cpu")
     total, active = model.parameter_counts()
-    result = {"parameters": total, "active_parameters": active, "parts": {}, "samples": []}
+    result = {"parameters": total, "active_parameters": active, "parts": {}}
     for part, documents in read_validation(corpus).items():
         result["parts"][part] = measure(model, documents, tokenizer)
         print(part, {k: v for k, v in result["parts"][part].items() if k != "expert_usage"}, flush=True)
-    for seed, prompt in enumerate(PROMPTS, 1):
-        text = generate(model, tokenizer, prompt, seed)
-        result["samples"].append({"seed": seed, "prompt": prompt, "text": text})
-        print(f"\n[{seed}] {text}", flush=True)
     with open(out, "w") as file:
         json.dump(result, file, indent=1)
         file.write("\n")

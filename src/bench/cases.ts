@@ -1,0 +1,61 @@
+/** Which kernels are timed at which shapes. */
+import { InputError } from '../errors.ts';
+import { KERNELS } from '../kernels/index.ts';
+import type { AnyKernel, Capabilities, Variant } from '../kernels/kernel.ts';
+import { isLinear, plannedLayers } from './layers.ts';
+
+/** One kernel at one shape. */
+export interface BenchCase {
+  readonly kernel: AnyKernel;
+  readonly variant: Variant;
+  readonly shape: string;
+  readonly params: unknown;
+}
+
+/** What to time. */
+export interface CaseOptions {
+  /** Part of a kernel's or a shape's name, in any case; all when absent. */
+  readonly filter?: string | undefined;
+  readonly shapes: 'real' | 'small' | 'all';
+  /** Tokens of the linear layers. */
+  readonly batches: readonly number[];
+  /** Also the variants, and the shapes of linear kernels, that plans do not use. */
+  readonly variants: boolean;
+}
+
+/**
+ * The cases in the order of the kernels: linear layers as plans run them at each batch, everything else at its
+ * benchmark shapes. Kernels that the adapter cannot run are left out.
+ *
+ * @throws InputError listing the kernels when nothing matches the filter; KernelError for batches that the adapter has
+ *   no room for.
+ */
+export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[] {
+  const sets = options.shapes === 'all' ? (['real', 'small'] as const) : [options.shapes];
+  const planned = sets.flatMap((set) => options.batches.flatMap((batch) => plannedLayers(caps, set, batch)));
+  const cases = KERNELS.flatMap((kernel) => {
+    const available = kernel.variants.filter((variant) => variant.available(caps));
+    const used = options.variants ? available : available.slice(0, 1);
+    const layers = planned.filter(({ call }) => call.kernel === kernel);
+    const own = kernel.shapes.bench.filter(
+      ({ params, set = 'real' }) =>
+        sets.some((wanted) => wanted === set) && (options.variants || !isLinear(params)),
+    );
+    const shapes = [...layers.map(({ name, call }) => ({ name, params: call.params })), ...own];
+    return shapes.flatMap(({ name, params }) =>
+      used.map((variant) => ({ kernel, variant, shape: name, params })),
+    );
+  });
+  const wanted = options.filter?.toLowerCase() ?? '';
+  const matching = cases.filter(({ kernel, shape }) =>
+    `${kernel.name} ${shape}`.toLowerCase().includes(wanted),
+  );
+  if (matching.length === 0) {
+    const names = KERNELS.map((kernel) => kernel.name).join(', ');
+    throw new InputError('filter', `part of a kernel or shape name (kernels: ${names})`, options.filter);
+  }
+  return matching;
+}
+
+/** Tokens at which linear layers are timed unless others are asked for. */
+export const DEFAULT_BATCHES: readonly number[] = [1, 4, 16, 64, 256];

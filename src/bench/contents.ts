@@ -1,0 +1,174 @@
+/**
+ * What the buffers of a benchmark hold. Real shapes take gigabytes, so every buffer repeats a short unit of whole rows:
+ * the device fills itself, and a reference can compute any row without the rest.
+ */
+import { PROBES } from '../kernels/index.ts';
+import { type AnyKernel, type BindingSpec, bindingBytes, type Cost, type Values } from '../kernels/kernel.ts';
+import type { LinearParams } from '../kernels/linear.ts';
+import type { AttentionParams } from '../kernels/mfa_decode.ts';
+import type { ExpertsDownParams } from '../kernels/moe_down.ts';
+import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
+import { distinctExperts } from '../kernels/routing.ts';
+import { decodeValues, encodeValues, seededRandom } from '../kernels/verify.ts';
+import { ceilDiv, FORMAT_BYTES, padRow, SLOT_BYTES } from '../tensor.ts';
+
+/** Contents of one binding. */
+export interface Contents {
+  readonly spec: BindingSpec;
+  /** Whole rows, repeated until the binding is full. */
+  readonly unit: Uint8Array<ArrayBuffer>;
+  /** The unit's values as references see them. */
+  readonly values: Values;
+}
+
+/** Most bytes of a unit, unless one row is longer. */
+const UNIT_BYTES = 512 * 1024;
+
+/** Contents for every binding of a call. */
+export function benchContents<P>(kernel: AnyKernel, p: P, seed: number): Record<string, Contents> {
+  const random = seededRandom(seed);
+  const given = givenValues(kernel, p, random);
+  const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
+  return Object.fromEntries(
+    Object.entries(specs).map(([name, spec]) => {
+      const unit = encodeValues(spec.type, given[name] ?? randomRows(name, spec, random));
+      return [name, { spec, unit, values: decodeValues(spec.type, unit) }];
+    }),
+  );
+}
+
+/** Whether a binding is large and read once per call: copies of it take turns, so that caches do not hold it. */
+export function isStreamed(name: string, spec: BindingSpec): boolean {
+  const large = (spec.weight === true && spec.dims.length === 2) || name === 'k_cache' || name === 'v_cache';
+  return large && spec.use === 'in';
+}
+
+function givenValues<P>(kernel: AnyKernel, p: P, random: () => number): Readonly<Record<string, Values>> {
+  const choices = expertChoices(p);
+  if (choices?.tiles !== undefined) return evenTiles(choices, choices.tiles);
+  const { example } = p as Partial<AttentionParams>;
+  // The attention kernels' own inputs write every element of the cache, which takes minutes at these sizes.
+  if (kernel.name.startsWith('mfa_') && example !== undefined) {
+    return { places: placesArray(example), page_table: scatteredPages(example, random).table };
+  }
+  // So do those of the probe that reads a gigabyte.
+  if (PROBES.includes(kernel)) return {};
+  const given = kernel.inputs?.(p, random) ?? {};
+  return choices === undefined ? given : { ...given, router_logits: evenLogits(choices, random) };
+}
+
+/** Choices of experts that a call depends on, spread evenly over them, and so over any shard. */
+interface ExpertChoices {
+  readonly experts: number;
+  readonly topK: number;
+  readonly pairs: number;
+  /** Tiles that pairs are grouped into; undefined where they are found from router logits. */
+  readonly tiles: { readonly most: number; readonly size: number } | undefined;
+  /** Distinct experts among all, as the declared costs expect them. */
+  readonly expected: number;
+}
+
+/** The choices that a call's weights depend on; undefined for calls without experts. */
+function expertChoices(p: unknown): ExpertChoices | undefined {
+  const { source, tokens, tile } = p as LinearParams;
+  const routing = source?.kind === 'routed' ? source.routing : (p as Partial<ExpertsDownParams>).routing;
+  if (routing !== undefined) {
+    const { experts, topK } = routing;
+    const pairs = source === undefined ? tokens * topK : tokens;
+    return { experts, topK, pairs, tiles: undefined, expected: distinctExperts(routing, pairs / topK) };
+  }
+  if (source?.kind !== 'grouped') return undefined;
+  const { experts, perX, maxTiles } = source;
+  const expected = experts * (1 - (1 - 1 / experts) ** tokens);
+  return { experts, topK: perX, pairs: tokens, tiles: { most: maxTiles, size: tile }, expected };
+}
+
+/** Expert of a pair: steps of about a quarter visit all experts, different ones for the choices of a token. */
+function expertOf({ experts }: ExpertChoices, pair: number): number {
+  const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b));
+  let step = Math.floor(experts / 4) + 1;
+  while (divisor(step, experts) !== 1) step++;
+  return (pair * step) % experts;
+}
+
+function evenTiles(choices: ExpertChoices, { most, size }: { most: number; size: number }) {
+  const groups = Array.from({ length: choices.experts }, (): number[] => []);
+  for (let pair = 0; pair < choices.pairs; pair++) groups[expertOf(choices, pair)].push(pair);
+  const tiles = new Uint32Array(most * 4);
+  let tile = 0;
+  let begin = 0;
+  groups.forEach((group, expert) => {
+    for (let i = 0; i < group.length; i += size) {
+      tiles.set([expert, begin + i, Math.min(size, group.length - i), 0], tile++ * 4);
+    }
+    begin += group.length;
+  });
+  for (; tile < most; tile++) tiles.set([0xffffffff, 0, 1, 0], tile * 4);
+  return { tiles, pairs: Uint32Array.from(groups.flat()) };
+}
+
+/** Logits with the chosen experts clearly above the others. */
+function evenLogits(choices: ExpertChoices, random: () => number): Float64Array {
+  const stride = padRow(choices.experts);
+  const tokens = ceilDiv(choices.pairs, choices.topK);
+  const logits = Float64Array.from({ length: tokens * stride }, () => -random());
+  for (let pair = 0; pair < choices.pairs; pair++) {
+    const token = Math.floor(pair / choices.topK);
+    logits[token * stride + expertOf(choices, pair)] = 2 - (pair % choices.topK) / 8;
+  }
+  return logits;
+}
+
+/**
+ * What one call touches. As declared, except that experts are counted as they are chosen here instead of by
+ * expectation.
+ */
+export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
+  const cost: Cost = kernel.cost(p);
+  const choices = expertChoices(p);
+  if (choices === undefined) return cost;
+  const { shard, K, format, out } = p as Partial<LinearParams> & Pick<LinearParams, 'shard' | 'K' | 'format'>;
+  const used = new Set<number>();
+  let rows = 0;
+  for (let pair = 0; pair < choices.pairs; pair++) {
+    const expert = expertOf(choices, pair) - shard.expertBegin;
+    if (expert < 0 || expert >= shard.expertCount) continue;
+    used.add(expert);
+    rows++;
+  }
+  const share = shard.expertCount / choices.experts;
+  const moreExperts = used.size - choices.expected * share;
+  const moreRows = rows - choices.pairs * share;
+  // A kernel without `out` adds all results of a token up before it writes.
+  const outputs = out === undefined ? 0 : out === 'swiglu' ? shard.rowCount / 2 : shard.rowCount;
+  return {
+    flops: cost.flops + 2 * moreRows * shard.rowCount * K,
+    bytesRead: cost.bytesRead + moreExperts * shard.rowCount * padRow(K) * FORMAT_BYTES[format],
+    bytesWritten: cost.bytesWritten + moreRows * outputs * 4,
+  };
+}
+
+/** Random values for some rows of a binding: whole pages of them where there are enough, padding zero. */
+function randomRows(name: string, spec: BindingSpec, random: () => number): Values {
+  const stored = spec.dims[spec.dims.length - 1];
+  const all = Math.ceil(bindingBytes(spec) / (stored * SLOT_BYTES[spec.type]));
+  let rows = Math.max(1, Math.min(all, Math.floor(UNIT_BYTES / (stored * SLOT_BYTES[spec.type]))));
+  if (rows < all && rows > PAGE) rows -= rows % PAGE;
+  // Four bytes are the least that can be copied.
+  if (spec.type !== 'f32' && spec.type !== 'u32' && (rows * stored) % 2 !== 0) rows++;
+  const count = rows * stored;
+  if (spec.use === 'out') return spec.type === 'u32' ? new Uint32Array(count) : new Float64Array(count);
+  if (spec.type === 'u32') return Uint32Array.from({ length: count }, () => random() * 2 ** 32);
+  const cols = spec.cols ?? stored;
+  const [low, high] = range(name, spec, cols);
+  return Float64Array.from({ length: count }, (_, i) =>
+    i % stored < cols ? low + random() * (high - low) : 0,
+  );
+}
+
+/** Weights keep a product's variance, gains lie about 1, softmax statistics are positive, the rest within ±1. */
+function range(name: string, spec: BindingSpec, cols: number): [low: number, high: number] {
+  if (name === 'part_ml' || (spec.weight === true && spec.dims.length === 1)) return [0.5, 1.5];
+  const amplitude = spec.weight === true ? Math.sqrt(3 / cols) : 1;
+  return [-amplitude, amplitude];
+}

@@ -1,0 +1,232 @@
+/** Times whole decoding steps as generation runs them: tokens come out, several steps are under way. */
+import { DeviceError, InputError } from '../errors.ts';
+import { encodeValues, seededRandom } from '../kernels/verify.ts';
+import type { KernelCall, Plan } from '../model/plan.ts';
+import { GpuExecutor } from '../runtime/gpu_executor.ts';
+import type { Model } from '../runtime/model.ts';
+import { encodeSampling, OPTION_WORDS } from '../runtime/sampling.ts';
+import type { Ceilings } from './ceilings.ts';
+import { quantile, readTimestamps } from './timing.ts';
+
+/** Sequences that all have the same number of positions behind them. */
+export interface DecodeCase {
+  readonly batch: number;
+  /** Positions that the first step attends to. */
+  readonly context: number;
+  /** Steps that are counted. */
+  readonly steps: number;
+}
+
+/** What the steps of a case took. */
+export interface DecodeRow extends DecodeCase {
+  /** Milliseconds between the arrivals of successive steps' tokens. */
+  readonly tpotMs: number;
+  readonly tpotP99Ms: number;
+  /** Milliseconds of a step by GPU timestamps; undefined where there are none. */
+  readonly gpuMs: number | undefined;
+  readonly tokensPerSecond: number;
+  /** Bytes that a step touches, as the kernels declare them. */
+  readonly stepBytes: number;
+  /** Those bytes per TPOT, in percent of the read bandwidth. */
+  readonly mbuPercent: number;
+  readonly dispatches: number;
+  /** Milliseconds of the host to encode and submit a step. */
+  readonly encodeMs: number;
+  /** Share of TPOT in which the GPU does not work on a step, in percent. */
+  readonly idlePercent: number | undefined;
+}
+
+/** Steps before those that are counted. */
+export const WARM_STEPS = 4;
+
+/** Two timestamps a step, of at most 4096 in a query set. */
+const MAX_STEPS = 2048 - WARM_STEPS;
+
+/** The executor of a model that runs on a GPU. */
+export function gpuOf(model: Model): GpuExecutor {
+  if (!(model.executor instanceof GpuExecutor)) throw new InputError('device', 'a GPU', model.executor.kind);
+  return model.executor;
+}
+
+/**
+ * Runs decoding steps over a cache filled with a pattern.
+ *
+ * @throws InputError when batch or context exceed what the model has room for, or for too many steps; DeviceError when
+ *   results are not finite, or for what the device reports.
+ */
+export async function benchDecode(model: Model, wanted: DecodeCase, ceilings: Ceilings): Promise<DecodeRow> {
+  const { batch, context, steps } = wanted;
+  if (steps > MAX_STEPS) throw new InputError('steps', `at most ${MAX_STEPS}`, steps);
+  const executor = gpuOf(model);
+  return withSequences(model, wanted, async (plan) => {
+    const total = WARM_STEPS + steps;
+    const clock = stepClock(executor, total);
+    try {
+      const encodes: number[] = [];
+      const arrivals: number[] = [];
+      const queue: Promise<unknown>[] = [];
+      const read = [{ slot: 'next_tokens', bytes: batch * 4 }];
+      for (let done = 0, issued = 0; done < total; done++) {
+        for (; issued < total && queue.length < executor.depth; issued++) {
+          const prepared = await model.decodePlan(batch, context + issued);
+          const begin = performance.now();
+          queue.push(executor.run(prepared, read, clock.timestamps(issued)));
+          encodes.push(performance.now() - begin);
+        }
+        await queue.shift();
+        arrivals.push(performance.now());
+      }
+      const tpots = arrivals
+        .slice(1)
+        .map((at, i) => at - arrivals[i])
+        .slice(WARM_STEPS - 1);
+      const gpuMs = await clock.stepMs();
+      const mean = tpots.reduce((a, b) => a + b, 0) / tpots.length;
+      const tpotMs = quantile(tpots, 0.5);
+      const stepBytes = planBytes(plan, context + Math.floor(total / 2));
+      return {
+        ...wanted,
+        tpotMs,
+        tpotP99Ms: quantile(tpots, 0.99),
+        gpuMs,
+        tokensPerSecond: (batch * 1000) / mean,
+        stepBytes,
+        mbuPercent: (stepBytes / (tpotMs * 1e6) / ceilings.readGBs) * 100,
+        dispatches: plan.calls.length,
+        encodeMs: quantile(encodes.slice(WARM_STEPS), 0.5),
+        idlePercent: gpuMs === undefined ? undefined : Math.max(0, 1 - gpuMs / mean) * 100,
+      };
+    } finally {
+      clock.dispose();
+    }
+  });
+}
+
+/**
+ * Readies sequences of `context - 1` positions, calls `run` with the first step's plan, and checks that what came out
+ * is finite. Pages are given back.
+ */
+export async function withSequences<R>(
+  model: Model,
+  { batch, context, steps }: DecodeCase,
+  run: (plan: Plan) => Promise<R>,
+): Promise<R> {
+  const last = context + WARM_STEPS + steps;
+  if (batch > model.maxBatch) throw new InputError('batch', `at most ${model.maxBatch}`, batch);
+  if (last > model.maxContext) throw new InputError('context', `at most ${model.maxContext} positions`, last);
+  const release = await model.exclusive();
+  const pages: number[][] = [];
+  try {
+    for (let s = 0; s < batch; s++) pages.push(model.pages.take(last));
+    const prepared = await model.decodePlan(batch, context);
+    const longest = await model.decodePlan(batch, last);
+    writeInputs(model, prepared.plan, pages, context);
+    const result = await run(prepared.plan);
+    const { vocab_size } = model.config;
+    const words = await model.step(longest, { slot: 'logits', bytes: vocab_size * 4 });
+    const bad = new Float32Array(words.buffer).findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw new DeviceError(`decoding gave a logit that is not finite, for token ${bad}`);
+    return result;
+  } finally {
+    for (const own of pages) model.pages.release(own);
+    release();
+  }
+}
+
+/** Cache, page tables, sampling options, places and first tokens of full sequences. */
+function writeInputs(model: Model, plan: Plan, pages: readonly (readonly number[])[], context: number): void {
+  const executor = gpuOf(model);
+  const batch = pages.length;
+  for (const { name, type, purpose } of plan.slots.values()) {
+    if (purpose === 'cache' && type !== 'u32') executor.fill(name, encodeValues(type, cacheValues()));
+  }
+  const { vocab_size } = model.config;
+  const options = new Uint32Array(batch * OPTION_WORDS);
+  for (const [s, own] of pages.entries()) {
+    model.writePages(s, own);
+    options.set(encodeSampling({}), s * OPTION_WORDS);
+  }
+  const each = (value: (s: number) => number | number[]) => pages.flatMap((_, s) => value(s));
+  model.write('sampling_options', options);
+  model.write(
+    'row_sequences',
+    each((s) => s),
+  );
+  model.write(
+    'next_tokens',
+    each((s) => (1 + s * 7919) % vocab_size),
+  );
+  model.write(
+    'next_places',
+    each((s) => [s, context - 1]),
+  );
+}
+
+let cachePattern: Float64Array | undefined;
+
+function cacheValues(): Float64Array {
+  const random = seededRandom(1);
+  cachePattern ??= Float64Array.from({ length: 64 * 1024 }, () => random() * 2 - 1);
+  return cachePattern;
+}
+
+/** Bytes that a plan touches when its sequences are `context` long. */
+function planBytes(plan: Plan, context: number): number {
+  return plan.calls.reduce((sum, call) => sum + callBytes(call, context), 0);
+}
+
+/** Bytes that a call touches, as declared; attention is costed at the true context instead of the planned one. */
+export function callBytes({ kernel, params }: KernelCall, context: number): number {
+  const planned = params as { context?: number };
+  const { bytesRead, bytesWritten } = kernel.cost(
+    planned.context === undefined ? planned : { ...planned, context: Math.min(context, planned.context) },
+  );
+  return bytesRead + bytesWritten;
+}
+
+/** Timestamps of successive runs. */
+function stepClock(executor: GpuExecutor, steps: number) {
+  const { gpu } = executor;
+  if (!gpu.timestamps) {
+    return { timestamps: () => undefined, stepMs: async () => undefined, dispose: () => {} };
+  }
+  const querySet = gpu.device.createQuerySet({ label: 'steps', type: 'timestamp', count: 2 * steps });
+  return {
+    timestamps: (step: number) => ({ querySet, first: 2 * step, perCall: false }),
+    async stepMs(): Promise<number | undefined> {
+      const spans = await resolveSpans(executor, querySet, steps);
+      return quantile(spans.slice(WARM_STEPS), 0.5) / 1000;
+    },
+    dispose: () => querySet.destroy(),
+  };
+}
+
+/**
+ * Microseconds between the two timestamps of each of `count` spans of a query set.
+ *
+ * @throws what the device reports.
+ */
+export async function resolveSpans(
+  { gpu }: GpuExecutor,
+  querySet: GPUQuerySet,
+  count: number,
+): Promise<number[]> {
+  const size = count * 16;
+  const { device } = gpu;
+  const resolved = device.createBuffer({
+    size,
+    usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+  });
+  const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  try {
+    const encoder = device.createCommandEncoder();
+    encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
+    device.queue.submit([encoder.finish()]);
+    const words = await readTimestamps(gpu, staging);
+    return Array.from({ length: count }, (_, i) => Number(words[2 * i + 1] - words[2 * i]) / 1000);
+  } finally {
+    resolved.destroy();
+    staging.destroy();
+  }
+}

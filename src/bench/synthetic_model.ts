@@ -1,0 +1,113 @@
+/** A model of any configuration without a checkpoint: weights are a pattern that the device repeats. */
+import type { Step3Config } from '../config/index.ts';
+import { InputError } from '../errors.ts';
+import { type KvFormat, PAGE } from '../kernels/paged.ts';
+import { encodeValues, seededRandom } from '../kernels/verify.ts';
+import type { Gpu } from '../runtime/device.ts';
+import { GpuExecutor } from '../runtime/gpu_executor.ts';
+import { Model } from '../runtime/model.ts';
+import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
+import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { shardName, weightLayout } from '../weights/layout.ts';
+
+/** Size of a synthetic model's cache, and what is told of its making. */
+export interface SyntheticOptions {
+  readonly maxContext: number;
+  readonly maxBatch: number;
+  readonly kv: KvFormat;
+  readonly selfTestStore?: SelfTestStore | undefined;
+  /** Called with the number of matrices filled so far and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** Most bytes of the rows that a matrix repeats. */
+const UNIT_BYTES = 1024 * 1024;
+
+/**
+ * The first `layers` layers of a configuration.
+ *
+ * @throws InputError when there are fewer.
+ */
+export function cutLayers(config: Step3Config, layers: number): Step3Config {
+  const all = config.num_hidden_layers;
+  if (!Number.isInteger(layers) || layers < 1 || layers > all) {
+    throw new InputError('layers', `an integer in 1..${all}`, layers);
+  }
+  const moe_layers = config.moe_layers.filter((layer) => layer < layers);
+  return { ...config, num_hidden_layers: layers, moe_layers };
+}
+
+/**
+ * Allocates and fills a model on `gpu`, which belongs to the model from then on, and checks its kernels.
+ *
+ * @throws InputError when the context exceeds the model's; DeviceError when memory does not suffice; KernelError when a
+ *   kernel fails its self-test. The device is closed after an error.
+ */
+export async function syntheticModel(
+  gpu: Gpu,
+  config: Step3Config,
+  options: SyntheticOptions,
+): Promise<Model> {
+  const executor = new GpuExecutor(gpu);
+  try {
+    const { maxContext, maxBatch, kv } = options;
+    if (maxContext > config.max_seq_len) {
+      throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
+    }
+    const pages = ceilDiv(maxContext, PAGE) * maxBatch;
+    const layout = weightLayout(config, () => config.torch_dtype ?? 'bf16', executor.caps.maxBindingBytes);
+    const cache = { sequences: maxBatch, maxContext, pages, kv };
+    const planning = { layout, cache, caps: executor.caps, deterministic: false };
+    const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: 1 });
+    const units = new Map<string, Uint8Array<ArrayBuffer>>();
+    let done = 0;
+    for (const matrix of layout.matrices.values()) {
+      const key = `${matrix.format} ${matrix.cols}`;
+      const unit = units.get(key) ?? weightUnit(matrix.format, matrix.cols);
+      units.set(key, unit);
+      const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
+      for (const [i, shard] of matrix.shards.entries()) {
+        const name = shardName(matrix.name, i);
+        const bytes = shard.expertCount * shard.rowCount * rowBytes;
+        executor.ensure([{ name, type: matrix.format, bytes, purpose: 'weights' }]);
+        // No two matrices begin with the same row, so that layers differ.
+        executor.fill(name, rotated(unit, (done * 7919 * rowBytes) % unit.length));
+      }
+      await executor.idle();
+      options.onProgress?.(++done, layout.matrices.size);
+    }
+    for (const { name, length } of layout.vectors.values()) {
+      const ones = new Float32Array(padRow(length)).fill(1, 0, length);
+      executor.ensure([{ name, type: 'f32', bytes: ones.byteLength, purpose: 'weights' }]);
+      executor.fill(name, new Uint8Array(ones.buffer));
+    }
+    const { plan } = await model.decodePlan(1, 1);
+    const frequencies = Uint32Array.from({ length: config.head_dim }, (_, i) => i * 0x9e3779b9);
+    if (plan.slots.has('rope_frequencies')) model.write('rope_frequencies', frequencies);
+    await selfTest(executor, plan, options.selfTestStore);
+    await executor.idle();
+    return model;
+  } catch (error) {
+    executor.dispose();
+    throw error;
+  }
+}
+
+/** Rows that keep the variance of what they are multiplied with; padding is zero. */
+function weightUnit(format: WeightFormat, cols: number): Uint8Array<ArrayBuffer> {
+  const stored = padRow(cols);
+  const rows = Math.max(1, Math.floor(UNIT_BYTES / (stored * FORMAT_BYTES[format])));
+  const random = seededRandom(cols);
+  const amplitude = Math.sqrt(3 / cols);
+  const values = Float64Array.from({ length: rows * stored }, (_, i) =>
+    i % stored < cols ? (random() * 2 - 1) * amplitude : 0,
+  );
+  return encodeValues(format, values);
+}
+
+function rotated(unit: Uint8Array<ArrayBuffer>, at: number): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(unit.length);
+  out.set(unit.subarray(at));
+  out.set(unit.subarray(0, at), unit.length - at);
+  return out;
+}

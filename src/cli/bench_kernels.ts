@@ -1,0 +1,128 @@
+/** `step3 bench kernels`: every kernel at its benchmark shapes. */
+import { Command, Option } from 'commander';
+import { benchCases, DEFAULT_BATCHES } from '../bench/cases.ts';
+import { benchKernels, type KernelRow } from '../bench/kernels.ts';
+import { GpuClock } from '../bench/timing.ts';
+import { openDevice } from '../runtime/device.ts';
+import { PipelineCache } from '../runtime/pipelines.ts';
+import {
+  appendLine,
+  type BenchCard,
+  type BenchFlags,
+  benchCard,
+  columns,
+  counts,
+  digits,
+  printJson,
+  say,
+} from './bench_report.ts';
+import { EXIT } from './errors.ts';
+import { commonOptions } from './options.ts';
+import { progress } from './progress.ts';
+
+interface KernelFlags extends BenchFlags {
+  readonly filter?: string;
+  readonly shapes: 'real' | 'small' | 'all';
+  readonly batch: readonly number[];
+  readonly variants?: true;
+}
+
+/** A row as it stands in results. */
+type JsonRow = Readonly<Record<string, unknown>>;
+
+/** The command's definition. */
+export function benchKernelsCommand(): Command {
+  const command = new Command('kernels')
+    .description('Time single kernels, each checked against its reference first.')
+    .option('--filter <text>', "part of a kernel's or a shape's name")
+    .addOption(
+      new Option('--shapes <set>', 'widths of the released model, or of small presets')
+        .choices(['real', 'small', 'all'])
+        .default('real'),
+    )
+    .option('--batch <list>', 'tokens of the linear layers', counts, [...DEFAULT_BATCHES])
+    .option('--variants', 'also variants, and shapes of linear kernels, that plans do not use')
+    .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
+    .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler; results say so")
+    .option('--output <file>', 'append one line of JSON per row to this file');
+  return commonOptions(command)
+    .addHelpText(
+      'after',
+      `
+GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
+no cache holds them. The percentages refer to what the adapter reached in the same run. The last line is one JSON
+object, and with --json the only one.
+
+Example:
+  step3 bench kernels --filter matvec --batch 1,4 --output kernels.jsonl`,
+    )
+    .action(run);
+}
+
+async function run(flags: KernelFlags): Promise<void> {
+  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
+  const bar = progress('timing', flags.json === true);
+  try {
+    const cases = benchCases(gpu.caps, {
+      filter: flags.filter,
+      shapes: flags.shapes,
+      batches: flags.batch,
+      variants: flags.variants === true,
+    });
+    const pipelines = new PipelineCache(gpu.device);
+    const clock = new GpuClock(gpu);
+    const { card, ceilings } = await benchCard(gpu, pipelines, clock, flags);
+    const rows: JsonRow[] = [];
+    const lines: KernelRow[] = [];
+    for await (const row of benchKernels(gpu, pipelines, clock, cases, ceilings)) {
+      lines.push(row);
+      rows.push(jsonRow(row));
+      bar.update(lines.length, cases.length);
+      if (row.status === 'ok') await appendLine(flags, lineOf(card, jsonRow(row)));
+    }
+    bar.stop();
+    say(flags, `\n${tableText(lines)}\n`);
+    printJson({ benchmark: 'kernels', ...card, rows });
+    if (lines.some((row) => row.status === 'failed')) process.exitCode = EXIT.device;
+  } finally {
+    bar.stop();
+    gpu.dispose();
+  }
+}
+
+function jsonRow(row: KernelRow): JsonRow {
+  // Places of single tokens say no more than the shape's name.
+  const { example: _, ...params } = row.params as { example?: unknown };
+  const { kernel, variant, shape, status } = row;
+  const named = { kernel, variant, shape, params, status };
+  if (row.status !== 'ok') return { ...named, reason: row.reason };
+  const { us, p10, p90, samples, dispatches, copies, gbps, tflops } = row;
+  return {
+    ...named,
+    ...{ us, p10, p90, samples, dispatches, copies, gbps, tflops },
+    read_percent: row.bandwidthPercent,
+    fma_percent: row.flopsPercent,
+  };
+}
+
+function lineOf(card: BenchCard, row: JsonRow): object {
+  const { adapter, driver, date, bounds_checks, ceilings } = card;
+  return { benchmark: 'kernels', adapter, driver, date, bounds_checks, ...row, ceilings };
+}
+
+function tableText(rows: readonly KernelRow[]): string {
+  const head = ['kernel', 'variant', 'shape', 'us', 'p10..p90', 'GB/s', 'TFLOP/s', '% read', '% FMA'];
+  return columns(
+    head,
+    rows.map((row) => {
+      const names = [row.kernel, row.variant, row.shape];
+      if (row.status === 'skipped') return [...names, `skipped: ${row.reason}`];
+      if (row.status === 'failed') return [...names, `FAILED: ${row.reason}`];
+      const spread = `${digits(row.p10)}..${digits(row.p90)}`;
+      const rates = [row.gbps, row.tflops].map(digits);
+      const percents = [row.bandwidthPercent, row.flopsPercent].map((value) => value.toFixed(1));
+      return [...names, digits(row.us), spread, ...rates, ...percents];
+    }),
+    3,
+  );
+}

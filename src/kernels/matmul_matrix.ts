@@ -1,0 +1,100 @@
+/** Linear layer for 16 and more tokens on adapters with matrix units (subgroup matrices). */
+import { KernelError } from '../errors.ts';
+import { padRow } from '../tensor.ts';
+import type { Constants } from '../wgsl/specialise.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import {
+  dense,
+  grouped,
+  type LinearParams,
+  linearBindings,
+  linearCheck,
+  linearConstants,
+  linearCost,
+  linearInputs,
+  linearLibs,
+  linearReference,
+  linearUniforms,
+  linearWorkgroups,
+  xRows,
+} from './linear.ts';
+import { linearBench } from './linear_bench.ts';
+import { fusedQkv, queryHeads } from './linear_cases.ts';
+
+/** How a workgroup is laid out, by the tokens of its tile (see the .wgsl file); chosen by measurement. */
+const LAYOUTS: Readonly<Record<number, { rows: number; constants: Constants }>> = {
+  16: { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, DEPTH: 128 } },
+  64: { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, DEPTH: 64 } },
+  128: { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, DEPTH: 64 } },
+};
+
+/** Tokens that a tile may have. */
+export const MATRIX_TILES: readonly number[] = Object.keys(LAYOUTS).map(Number);
+
+export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
+  name: 'matmul_matrix',
+  summary:
+    'y = out(x Wᵀ) on matrix units, x as f16; SwiGLU and residual folded in; dense, picked rows or experts',
+  variants: [MATRIX_UNITS],
+  libs: (p) => linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'),
+  check(p) {
+    linearCheck('matmul_matrix', p);
+    if (p.norm !== 'none')
+      throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
+    if (p.format === 'f32')
+      throw new KernelError('matmul_matrix', 'format: expected 16 bits a weight, got f32');
+    if (LAYOUTS[p.tile] === undefined)
+      throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
+  },
+  constants: (p) => ({ ...linearConstants(p), ...LAYOUTS[p.tile].constants, SIZE: 32 }),
+  uniforms: linearUniforms,
+  bindings(p) {
+    const bindings = linearBindings(p);
+    // Padding up to a whole block is read, and meets weights of zero; half_rows wrote zeros there.
+    return { ...bindings, x: { ...bindings.x, type: 'f16', cols: padRow(p.K) } };
+  },
+  workgroups: (p) => linearWorkgroups(p, LAYOUTS[p.tile].rows),
+  reference: linearReference,
+  cost(p) {
+    const cost = linearCost(p);
+    return { ...cost, bytesRead: cost.bytesRead - xRows(p) * p.K * 2 }; // x has two bytes an element
+  },
+  // Matrix units cut partial sums off instead of rounding them.
+  tolerance: { abs: 2e-4, rel: 1e-4, cosine: 1e-8 },
+  inputs: linearInputs,
+  shapes: {
+    test: [
+      { name: 'one token, one row', params: dense(1, 1, 1, { tile: 16 }) },
+      { name: 'exactly one tile', params: dense(64, 128, 16, { tile: 16 }) },
+      { name: 'one over a tile each way', params: dense(65, 129, 17, { tile: 16 }) },
+      {
+        name: 'two chunks and a bit of columns, f16',
+        params: dense(70, 300, 20, { tile: 16, format: 'f16' }),
+      },
+      { name: 'wide: exactly one tile', params: dense(128, 64, 64, { tile: 64 }) },
+      { name: 'wide: one over each way', params: dense(129, 70, 65, { tile: 64 }) },
+      {
+        name: 'widest: one under a tile each way',
+        params: dense(127, 200, 127, { tile: 128, format: 'f16' }),
+      },
+      { name: 'widest: one over', params: dense(140, 72, 130, { tile: 128 }) },
+      { name: 'residual', params: dense(50, 50, 30, { tile: 16, out: 'add' }) },
+      { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },
+      {
+        name: 'wide x, picked rows',
+        params: dense(20, 24, 9, { tile: 16, xStride: 64, source: { kind: 'picked', sourceRows: 30 } }),
+      },
+      { name: 'query heads of 16', params: queryHeads(3, 16, 24, 20, { tile: 16 }) },
+      { name: 'query, key and value', params: fusedQkv(40, 16, 'f32', 24, 20, { tile: 16 }) },
+      { name: 'experts, tokens in', params: grouped(5, 2 * 20, 48, 200, 2, 16, { out: 'swiglu' }) },
+      { name: 'experts, pairs in', params: grouped(5, 70, 40, 150, 1, 64) },
+      {
+        name: 'experts 1..2 of 4 in this shard',
+        params: grouped(4, 24, 40, 130, 1, 16, {
+          shard: { expertBegin: 1, expertCount: 2, rowBegin: 0, rowCount: 24 },
+        }),
+      },
+    ],
+    bench: linearBench(16, 16, 'none').concat(linearBench(64, 64, 'none'), linearBench(256, 128, 'none')),
+  },
+});

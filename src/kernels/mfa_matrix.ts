@@ -1,0 +1,56 @@
+/** mfa_decode on matrix units: heads of 256 elements over a cache of binary16. */
+import { KernelError } from '../errors.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
+import { PAGE } from './paged.ts';
+
+/** What the text is written for. */
+const HEAD_DIM = 256;
+/** Keys of a tile; slices of the context begin at multiples of it. */
+const KEYS = 32;
+
+/** Whether mfa_matrix can take the place of mfa_decode, given an adapter with matrix units. */
+export function fitsMatrixUnits(p: Pick<AttentionParams, 'D' | 'kv' | 'splitLen'>): boolean {
+  return p.D === HEAD_DIM && p.kv === 'f16' && p.splitLen % KEYS === 0;
+}
+
+export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>({
+  ...mfa_decode,
+  name: 'mfa_matrix',
+  summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 cache',
+  variants: [MATRIX_UNITS],
+  libs: () => [],
+  check(p) {
+    mfa_decode.check(p);
+    if (fitsMatrixUnits(p)) return;
+    const got = JSON.stringify({ D: p.D, kv: p.kv, splitLen: p.splitLen });
+    throw new KernelError(
+      'mfa_matrix',
+      `expected D ${HEAD_DIM}, kv f16 and splitLen a multiple of ${KEYS}, got ${got}`,
+    );
+  },
+  constants: (p) => ({ HEADS: p.heads, PAGE, SIZE: 32 }),
+  // Queries and softmax weights are rounded to binary16.
+  tolerance: { abs: 4e-3, rel: 4e-3, cosine: 1e-5 },
+  shapes: {
+    test: [
+      { name: 'context of one', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 0]]) },
+      { name: 'one under a tile', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 30]]) },
+      { name: 'one over a tile', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 32]]) },
+      { name: 'splits and pages', params: attentionCase(64, HEAD_DIM, 'f16', 2, 96, [[0, 150]]) },
+      { name: '8 heads', params: attentionCase(8, HEAD_DIM, 'f16', 1, 128, [[0, 99]]) },
+      { name: 'more heads than a group', params: attentionCase(70, HEAD_DIM, 'f16', 1, 64, [[0, 63]]) },
+      {
+        name: 'ragged: four sequences, one with two tokens',
+        params: attentionCase(64, HEAD_DIM, 'f16', 4, 64, [
+          [2, 199],
+          [0, 0],
+          [1, 63],
+          [3, 64],
+          [3, 65],
+        ]),
+      },
+    ],
+    bench: attentionBench(),
+  },
+});

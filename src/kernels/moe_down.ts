@@ -1,0 +1,188 @@
+/** Down projections of the shared and the chosen experts for few tokens, weighted and added to the residual stream. */
+import { KernelError } from '../errors.ts';
+import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import type { RowRange } from '../weights/layout.ts';
+import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
+import {
+  chooseExperts,
+  distinctExperts,
+  type Routing,
+  routingBindings,
+  routingConstants,
+  routingFault,
+  routingLogits,
+} from './routing.ts';
+
+export interface ExpertsDownParams {
+  readonly format: WeightFormat;
+  readonly tokens: number;
+  readonly routing: Routing;
+  /** moe_intermediate_size and share_expert_dim. */
+  readonly K: number;
+  readonly shareK: number;
+  /** hidden_size. */
+  readonly N: number;
+  /** Experts, or rows of one, that the bound buffer holds. */
+  readonly shard: RowRange;
+  /** Whether this call adds the shared expert's part; where experts are split, those that hold the first one. */
+  readonly withShare: boolean;
+}
+
+/** Rows of a workgroup; fixed by the text. */
+const ROWS = 4;
+
+/** Invocations of a workgroup: no more than there are blocks of 8 columns. */
+function workgroup(p: ExpertsDownParams): number {
+  const blocks = ceilDiv(p.shareK, 8) + p.routing.topK * ceilDiv(p.K, 8);
+  return blocks > 128 ? 256 : blocks > 64 ? 128 : 64;
+}
+
+export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParams>({
+  name: 'moe_down',
+  summary:
+    'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
+  variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
+  libs: (p) => [`lib/weight_${p.format}`, 'lib/x_blocks', 'lib/route_softmax', 'lib/out_add'],
+  check(p) {
+    const fault = routingFault(p.routing);
+    if (fault !== undefined) throw new KernelError('moe_down', fault);
+    const { rowBegin, rowCount, expertBegin, expertCount } = p.shard;
+    if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= 1 && rowCount >= 1))
+      throw new KernelError('moe_down', `expected tokens, K, shareK, rows >= 1, got ${JSON.stringify(p)}`);
+    if (rowBegin + rowCount > p.N || expertBegin + expertCount > p.routing.experts)
+      throw new KernelError('moe_down', `shard: expected a part of the experts, got ${JSON.stringify(p)}`);
+  },
+  constants: (p) => ({ WG: workgroup(p), K: p.K, SHARE_K: p.shareK, ...routingConstants(p.routing) }),
+  uniforms: (p) => ({
+    expert_begin: p.shard.expertBegin,
+    expert_count: p.shard.expertCount,
+    row_begin: p.shard.rowBegin,
+    row_count: p.shard.rowCount,
+    y_stride: padRow(p.N),
+    with_share: p.withShare ? 1 : 0,
+  }),
+  bindings: (p) => ({
+    ...routingBindings(p.routing, p.tokens),
+    w: {
+      type: p.format,
+      dims: [p.shard.expertCount * p.shard.rowCount, padRow(p.K)],
+      cols: p.K,
+      use: 'in',
+      weight: true,
+    },
+    share_w: { type: p.format, dims: [p.N, padRow(p.shareK)], cols: p.shareK, use: 'in', weight: true },
+    x: { type: 'f32', dims: [p.tokens * p.routing.topK, padRow(p.K)], cols: p.K, use: 'in' },
+    share_x: { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' },
+    y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
+  }),
+  workgroups: (p) => [ceilDiv(p.shard.rowCount, ROWS), p.tokens, 1],
+  reference(p, io) {
+    const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
+    const { topK } = p.routing;
+    const y = io.f('y');
+    const x = io.f('x');
+    const w = io.m('w');
+    const shareRow = new Float64Array(padRow(p.shareK));
+    const row = new Float64Array(padRow(p.K));
+    const dot = (a: Float64Array, b: Float64Array, at: number, length: number) => {
+      let sum = 0;
+      for (let k = 0; k < length; k++) sum += a[k] * b[at + k];
+      return sum;
+    };
+    for (let t = 0; t < p.tokens; t++) {
+      const { experts, weights } = chooseExperts(p.routing, io, t);
+      for (let r = 0; r < rowCount; r++) {
+        const n = rowBegin + r;
+        let sum = 0;
+        if (p.withShare) {
+          io.m('share_w').row(n, shareRow);
+          sum += dot(shareRow, io.f('share_x'), t * padRow(p.shareK), p.shareK);
+        }
+        experts.forEach((expert, i) => {
+          if (expert < expertBegin || expert >= expertBegin + expertCount) return;
+          w.row((expert - expertBegin) * rowCount + r, row);
+          sum += weights[i] * dot(row, x, (t * topK + i) * padRow(p.K), p.K);
+        });
+        y[t * padRow(p.N) + n] += sum;
+      }
+    }
+  },
+  cost(p) {
+    const { expertCount, rowCount } = p.shard;
+    const part = expertCount / p.routing.experts; // of the experts, and of the choices
+    const pairs = p.tokens * p.routing.topK * part;
+    const shareK = p.withShare ? p.shareK : 0;
+    return {
+      flops: 2 * rowCount * (pairs * p.K + p.tokens * shareK), // one multiply-add per weight
+      bytesRead:
+        rowCount * distinctExperts(p.routing, p.tokens) * part * padRow(p.K) * FORMAT_BYTES[p.format] + // w
+        rowCount * padRow(shareK) * FORMAT_BYTES[p.format] + // share_w
+        (pairs * p.K + p.tokens * shareK) * 4 + // x and share_x
+        p.tokens * (p.routing.experts + rowCount) * 4, // logits, y before the addition
+      bytesWritten: p.tokens * rowCount * 4, // y
+    };
+  },
+  tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
+  inputs: (p, random) => ({ router_logits: routingLogits(p.routing, p.tokens, random) }),
+  shapes: {
+    test: [
+      { name: 'one expert, one row', params: downCase(1, 1, 1, 8, 8, 1) },
+      { name: 'tiny, odd widths', params: downCase(2, 6, 2, 11, 9, 70, { format: 'f32' }) },
+      { name: 'every expert chosen, f16', params: downCase(3, 4, 4, 40, 24, 33, { format: 'f16' }) },
+      {
+        name: 'renormalised, several iterations',
+        params: downCase(1, 48, 3, 320, 300, 12, {
+          routing: { experts: 48, topK: 3, renormalise: true },
+        }),
+      },
+      {
+        name: 'experts 2..4 of 6, without the shared one',
+        params: downCase(5, 6, 3, 40, 40, 24, {
+          shard: { expertBegin: 2, expertCount: 3, rowBegin: 0, rowCount: 24 },
+          withShare: false,
+        }),
+      },
+      {
+        name: 'half of the rows of one expert',
+        params: downCase(4, 3, 1, 16, 24, 24, {
+          shard: { expertBegin: 0, expertCount: 1, rowBegin: 8, rowCount: 16 },
+        }),
+      },
+    ],
+    bench: [
+      { name: 'Step-3, half of the experts, 1 token', params: stepDown(1), set: 'real' },
+      { name: 'Step-3, half of the experts, 4 tokens', params: stepDown(4), set: 'real' },
+      { name: 'mini, 1 token', params: downCase(1, 48, 3, 640, 640, 896), set: 'small' },
+      { name: 'small, 4 tokens', params: downCase(4, 48, 3, 320, 320, 448), set: 'small' },
+    ],
+  },
+});
+
+function downCase(
+  tokens: number,
+  experts: number,
+  topK: number,
+  K: number,
+  shareK: number,
+  N: number,
+  rest: Partial<ExpertsDownParams> = {},
+): ExpertsDownParams {
+  return {
+    format: 'bf16',
+    tokens,
+    routing: { experts, topK, renormalise: false },
+    K,
+    shareK,
+    N,
+    shard: { expertBegin: 0, expertCount: experts, rowBegin: 0, rowCount: N },
+    withShare: true,
+    ...rest,
+  };
+}
+
+/** The released model's layer in the first of two buffers. */
+function stepDown(tokens: number): ExpertsDownParams {
+  return downCase(tokens, 48, 3, 5120, 5120, 7168, {
+    shard: { expertBegin: 0, expertCount: 24, rowBegin: 0, rowCount: 7168 },
+  });
+}

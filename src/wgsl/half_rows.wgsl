@@ -1,0 +1,55 @@
+// y[row] = norm(x[row]) as binary16, what matrix units read: one workgroup per row. Values beyond the range of binary16
+// become its largest, so that one outlier does not turn a whole result into infinity. Padding columns are written as 0.
+//
+// Library files give load_x8 (x_blocks) and norm_x (norm_*).
+//
+// --- specialised ---
+const K: u32 = 64u;         // width
+const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
+
+const BLOCKS: u32 = (K + 7u) / 8u;
+const WG: u32 = 256u;
+
+struct Block8 {
+  lo: vec4<f32>,
+  hi: vec4<f32>,
+}
+
+struct Params {
+  eps: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [rows, X_STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<u32>>;  // [rows, BLOCKS * 8] of f16
+
+var<workgroup> partial: array<f32, WG>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
+  let row = workgroup_id.x;
+  var scale = 1.0;
+  if (NORMED) {
+    var sum = 0.0;
+    for (var block = li; block < BLOCKS; block += WG) {
+      let b = load_x8(row, block);
+      sum += dot8(b, b);
+    }
+    partial[li] = sum;
+    for (var half = WG / 2u; half > 0u; half /= 2u) {
+      workgroupBarrier();
+      if (li < half) {
+        partial[li] += partial[li + half];
+      }
+    }
+    workgroupBarrier();
+    scale = norm_scale(partial[0]);
+  }
+  for (var block = li; block < BLOCKS; block += WG) {
+    let b = norm_x(load_x8(row, block), block);
+    let lo = clamp(b.lo * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+    let hi = clamp(b.hi * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+    y[row * BLOCKS + block] = vec4<u32>(
+      pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+  }
+}

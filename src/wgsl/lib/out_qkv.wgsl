@@ -1,0 +1,32 @@
+// Results are a query's latent (stored in y), a key (rotated by turn_pairs) and a value, both written to the cache row of
+// their token. Padding rows of key and value have zero weights, which give the zeros that pad the cache.
+// --- specialised ---
+const K_AT: u32 = 16u;  // where the key's rows start, a multiple of 8; the value's follow D8 later
+
+@group(0) @binding(9) var<storage, read> cache_rows: array<u32>;  // [tokens]
+
+fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
+  if (n < K_AT) {
+    let at = row * params.y_stride + n;
+    for (var i = 0u; i < 4u; i++) {
+      y[at + i] = v[i];
+    }
+    return;
+  }
+  let cache_row = cache_rows[row];
+  if (n >= K_AT + D8) {
+    let r = n - K_AT - D8;
+    store_v2(cache_row, r / 2u, v.xy);
+    store_v2(cache_row, r / 2u + 1u, v.zw);
+    return;
+  }
+  let r = n - K_AT;
+  if (r >= D) {
+    store_k2(cache_row, r / 2u, v.xy);
+    store_k2(cache_row, r / 2u + 1u, v.zw);
+    return;
+  }
+  let turned = turn_pairs(row, r / 2u, v);
+  store_k2(cache_row, r / 4u, turned.xy);
+  store_k2(cache_row, r / 4u + D / 4u, turned.zw);
+}

@@ -1,0 +1,364 @@
+// Attention of one query position over one slice of its context, like mfa_decode, on matrix units: heads of 256 elements,
+// a cache of binary16.
+//
+// Workgroup (split, token, head group): up to 64 query heads against positions [split * split_len, ...) up to the token's
+// own, 32 keys at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
+// tiles of 16 heads, by two sides (16 of the keys for the scores, 128 of the columns for the values).
+//   1. the next keys and values are fetched while the present ones, staged as binary16, are worked on;
+//   2. scores Q Kᵀ (f32), in units of powers of two;
+//   3. softmax: four invocations per head; weights are relative to a reference that only moves when a score exceeds it by
+//      2^8, because moving it means taking the sums of all columns through workgroup memory;
+//   4. P V adds to the sums, which stay in registers.
+// Results are unnormalised, with the maximum and the sum beside them; mfa_combine joins the splits.
+//
+// Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
+// compiler sees their bounds: see matmul_matrix.wgsl.
+//
+// --- specialised ---
+const HEADS: u32 = 64u;  // all query heads
+const PAGE: u32 = 64u;   // positions of a page, a multiple of 32
+const SIZE: u32 = 32u;   // invocations of a subgroup
+
+const D: u32 = 256u;     // head_dim
+const KEYS: u32 = 32u;
+const WG: u32 = SIZE * 8u;
+const STEPS: u32 = D / 8u;            // 128-bit loads of a row
+const LOADS: u32 = KEYS * STEPS / WG;
+const LD: u32 = D + 8u;               // staged rows lie apart so that banks differ
+const LD_S: u32 = KEYS + 4u;
+const LD_P: u32 = KEYS + 8u;
+const LOG2_E: f32 = 1.4426950408889634;
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Sums = subgroup_matrix_result<f32, 16, 16>;
+
+struct Params {
+  token_begin: u32,
+  splits: u32,
+  split_len: u32,
+  max_pages: u32,  // entries per sequence in page_table
+  scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> places: array<vec2<u32>>;         // [tokens] of (sequence, position)
+@group(0) @binding(2) var<storage, read> page_table: array<u32>;           // [sequences, max_pages]
+@group(0) @binding(3) var<storage, read> q_rope: array<vec4<f32>>;         // [tokens, HEADS, D]
+@group(0) @binding(5) var<storage, read> k_cache: array<vec4<u32>>;        // [rows, D] of f16
+@group(0) @binding(6) var<storage, read> v_cache: array<vec4<u32>>;        // [rows, D] of f16
+@group(0) @binding(7) var<storage, read_write> part_o: array<vec4<f32>>;   // [tokens, splits, HEADS, D]
+@group(0) @binding(8) var<storage, read_write> part_ml: array<vec2<f32>>;  // [tokens, splits, HEADS] of (max, sum)
+
+// Sizes are multiples of 16 bytes, atomics included: matrices are loaded from addresses that drivers take to be aligned.
+var<workgroup> ks: array<f16, KEYS * LD>;
+var<workgroup> vs: array<f16, KEYS * LD>;
+var<workgroup> s: array<f32, 64u * LD_S>;   // scores; later one product of each subgroup
+var<workgroup> p: array<f16, 64u * LD_P>;   // softmax weights
+var<workgroup> factor: array<f32, 64>;      // what a head's sums are multiplied by when its reference moves
+var<workgroup> moved: array<atomic<u32>, 4>;  // the first: whether any head's reference moves
+
+@compute @workgroup_size(WG) @diagnostic(off, chromium.subgroup_matrix_uniformity) @diagnostic(off, subgroup_uniformity)
+fn main(
+  @builtin(workgroup_id) workgroup_id: vec3<u32>,
+  @builtin(local_invocation_index) li: u32,
+  @builtin(subgroup_id) subgroup: u32,
+) {
+  let token = params.token_begin + workgroup_id.y;
+  let place = places[token];
+  let begin = workgroup_id.x * params.split_len;
+  let end = min(begin + params.split_len, place.y + 1u);
+  if (begin >= end) {
+    return;  // mfa_combine knows which splits are empty
+  }
+  let head0 = workgroup_id.z * 64u;
+  let sg = subgroup % 8u;
+  let ht = sg % 4u;
+  let side = sg / 4u;
+  let lane = li % SIZE;
+  let table = place.x * params.max_pages;
+
+  var k_next: array<vec4<u32>, LOADS>;
+  var v_next: array<vec4<u32>, LOADS>;
+  // The first keys and values are on their way while the queries are prepared.
+  var page = page_table[table + begin / PAGE];
+  for (var j = 0u; j < LOADS; j++) {
+    let row = page * PAGE + min(begin + (li + j * WG) / STEPS, end - 1u) % PAGE;
+    k_next[j] = k_cache[row * STEPS + li % STEPS];
+    v_next[j] = v_cache[row * STEPS + li % STEPS];
+  }
+  page = page_table[table + min(begin + KEYS, end - 1u) / PAGE];
+
+  // Queries pass through the staging area, 32 heads at a time, scaled so that 2^score is what softmax needs.
+  var q0: Left;
+  var q1: Left;
+  var q2: Left;
+  var q3: Left;
+  var q4: Left;
+  var q5: Left;
+  var q6: Left;
+  var q7: Left;
+  var q8: Left;
+  var q9: Left;
+  var q10: Left;
+  var q11: Left;
+  var q12: Left;
+  var q13: Left;
+  var q14: Left;
+  var q15: Left;
+  for (var round = 0u; round < 2u; round++) {
+    for (var j = 0u; j < LOADS; j++) {
+      let row = (li + j * WG) / STEPS;
+      let at = row * LD + li % STEPS * 8u;
+      let source = (token * HEADS + min(head0 + round * 32u + row, HEADS - 1u)) * (D / 4u) + li % STEPS * 2u;
+      let lo = q_rope[source] * (params.scale * LOG2_E);
+      let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
+      ks[at] = f16(lo.x);
+      ks[at + 1u] = f16(lo.y);
+      ks[at + 2u] = f16(lo.z);
+      ks[at + 3u] = f16(lo.w);
+      ks[at + 4u] = f16(hi.x);
+      ks[at + 5u] = f16(hi.y);
+      ks[at + 6u] = f16(hi.z);
+      ks[at + 7u] = f16(hi.w);
+    }
+    workgroupBarrier();
+    if (ht / 2u == round) {
+      q0 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 0u, LD);
+      q1 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 16u, LD);
+      q2 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 32u, LD);
+      q3 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 48u, LD);
+      q4 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 64u, LD);
+      q5 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 80u, LD);
+      q6 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 96u, LD);
+      q7 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 112u, LD);
+      q8 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 128u, LD);
+      q9 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 144u, LD);
+      q10 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 160u, LD);
+      q11 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 176u, LD);
+      q12 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 192u, LD);
+      q13 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 208u, LD);
+      q14 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 224u, LD);
+      q15 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 240u, LD);
+    }
+    workgroupBarrier();
+  }
+
+  var c0: Sums;
+  var c1: Sums;
+  var c2: Sums;
+  var c3: Sums;
+  var c4: Sums;
+  var c5: Sums;
+  var c6: Sums;
+  var c7: Sums;
+  let head = li / 4u;
+  let key0 = li % 4u * 8u;
+  var peak = -3.0e38;       // largest score so far
+  var reference = -3.0e38;  // weights are 2^(score - reference)
+  var total = 0.0;          // of this invocation's keys
+  for (var base = begin; base < end; base += KEYS) {
+    for (var j = 0u; j < LOADS; j++) {
+      let key = (li + j * WG) / STEPS;
+      let at = key * LD + li % STEPS * 8u;
+      let k = k_next[j];
+      let k0 = bitcast<vec2<f16>>(k.x);
+      let k1 = bitcast<vec2<f16>>(k.y);
+      let k2 = bitcast<vec2<f16>>(k.z);
+      let k3 = bitcast<vec2<f16>>(k.w);
+      ks[at] = k0.x;
+      ks[at + 1u] = k0.y;
+      ks[at + 2u] = k1.x;
+      ks[at + 3u] = k1.y;
+      ks[at + 4u] = k2.x;
+      ks[at + 5u] = k2.y;
+      ks[at + 6u] = k3.x;
+      ks[at + 7u] = k3.y;
+      // A weight of zero does not silence what lies beyond the end, which may be anything.
+      let v = select(vec4<u32>(0u), v_next[j], base + key < end);
+      let v0 = bitcast<vec2<f16>>(v.x);
+      let v1 = bitcast<vec2<f16>>(v.y);
+      let v2 = bitcast<vec2<f16>>(v.z);
+      let v3 = bitcast<vec2<f16>>(v.w);
+      vs[at] = v0.x;
+      vs[at + 1u] = v0.y;
+      vs[at + 2u] = v1.x;
+      vs[at + 3u] = v1.y;
+      vs[at + 4u] = v2.x;
+      vs[at + 5u] = v2.y;
+      vs[at + 6u] = v3.x;
+      vs[at + 7u] = v3.y;
+    }
+    if (li == 0u) {
+      atomicStore(&moved[0], 0u);
+    }
+    workgroupBarrier();
+
+    if (base + KEYS < end) {
+      for (var j = 0u; j < LOADS; j++) {
+        let row = page * PAGE + min(base + KEYS + (li + j * WG) / STEPS, end - 1u) % PAGE;
+        k_next[j] = k_cache[row * STEPS + li % STEPS];
+        v_next[j] = v_cache[row * STEPS + li % STEPS];
+      }
+      page = page_table[table + min(base + 2u * KEYS, end - 1u) / PAGE];
+    }
+
+    var score: Sums;
+    score = subgroupMatrixMultiplyAccumulate(
+      q0, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 0u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q1, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 16u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q2, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 32u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q3, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 48u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q4, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 64u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q5, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 80u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q6, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 96u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q7, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 112u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q8, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 128u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q9, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 144u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q10, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 160u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q11, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 176u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q12, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 192u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q13, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 208u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q14, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 224u, LD), score);
+    score = subgroupMatrixMultiplyAccumulate(
+      q15, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 240u, LD), score);
+    subgroupMatrixStore<row_major>(&s, ht * 16u * LD_S + side * 16u, score, LD_S);
+    workgroupBarrier();
+
+    var v: array<f32, 8>;
+    var m = -3.0e38;
+    for (var i = 0u; i < 8u; i++) {
+      v[i] = select(-3.0e38, s[head * LD_S + key0 + i], base + key0 + i < end);
+      m = max(m, v[i]);
+    }
+    m = max(m, subgroupShuffleXor(m, 1u));
+    m = max(m, subgroupShuffleXor(m, 2u));
+    peak = max(peak, m);
+    var f = 1.0;
+    if (m > reference + 8.0) {
+      f = exp2(reference - m);
+      reference = m;
+      atomicStore(&moved[0], 1u);
+    }
+    total *= f;
+    for (var i = 0u; i < 8u; i++) {
+      let weight = exp2(v[i] - reference);
+      total += weight;
+      p[head * LD_P + key0 + i] = f16(weight);
+    }
+    if (li % 4u == 0u) {
+      factor[head] = f;
+    }
+    if (workgroupUniformLoad(&moved[0]) != 0u && base > begin) {
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c0, 16u);
+      rescale(sg, ht, lane);
+      c0 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c1, 16u);
+      rescale(sg, ht, lane);
+      c1 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c2, 16u);
+      rescale(sg, ht, lane);
+      c2 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c3, 16u);
+      rescale(sg, ht, lane);
+      c3 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c4, 16u);
+      rescale(sg, ht, lane);
+      c4 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c5, 16u);
+      rescale(sg, ht, lane);
+      c5 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c6, 16u);
+      rescale(sg, ht, lane);
+      c6 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 256u, c7, 16u);
+      rescale(sg, ht, lane);
+      c7 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+    }
+    for (var part = 0u; part < KEYS / 16u; part++) {
+      let a = subgroupMatrixLoad<Left, row_major>(&p, ht * 16u * LD_P + part * 16u, LD_P);
+      c0 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 0u, LD), c0);
+      c1 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 16u, LD), c1);
+      c2 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 32u, LD), c2);
+      c3 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 48u, LD), c3);
+      c4 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 64u, LD), c4);
+      c5 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 80u, LD), c5);
+      c6 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 96u, LD), c6);
+      c7 = subgroupMatrixMultiplyAccumulate(
+        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 112u, LD), c7);
+    }
+    workgroupBarrier();
+  }
+
+  // Relative to the true maximum at last.
+  let f = exp2(reference - peak);
+  total += subgroupShuffleXor(total, 1u);
+  total += subgroupShuffleXor(total, 2u);
+  let out = (workgroup_id.y * params.splits + workgroup_id.x) * HEADS + head0;
+  if (li % 4u == 0u) {
+    factor[head] = f;
+    if (head0 + head < HEADS) {
+      part_ml[out + head] = vec2<f32>(peak / LOG2_E, total * f);
+    }
+  }
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c0, 16u);
+  store(out, head0, sg, ht, side * 128u + 0u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c1, 16u);
+  store(out, head0, sg, ht, side * 128u + 16u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c2, 16u);
+  store(out, head0, sg, ht, side * 128u + 32u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c3, 16u);
+  store(out, head0, sg, ht, side * 128u + 48u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c4, 16u);
+  store(out, head0, sg, ht, side * 128u + 64u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c5, 16u);
+  store(out, head0, sg, ht, side * 128u + 80u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c6, 16u);
+  store(out, head0, sg, ht, side * 128u + 96u, lane);
+  subgroupMatrixStore<row_major>(&s, sg * 256u, c7, 16u);
+  store(out, head0, sg, ht, side * 128u + 112u, lane);
+}
+
+// Multiplies the product that the subgroup left in `s` by its heads' factors. All subgroups come here together.
+fn rescale(sg: u32, ht: u32, lane: u32) {
+  workgroupBarrier();
+  for (var i = lane; i < 256u; i += SIZE) {
+    s[sg * 256u + i] *= factor[ht * 16u + i / 16u];
+  }
+  workgroupBarrier();
+}
+
+// Writes the product that the subgroup left in `s`: 16 heads, columns column .. column + 15.
+fn store(out: u32, head0: u32, sg: u32, ht: u32, column: u32, lane: u32) {
+  workgroupBarrier();
+  for (var unit = lane; unit < 64u; unit += SIZE) {
+    let head = ht * 16u + unit / 4u;
+    let at = sg * 256u + unit * 4u;
+    if (head0 + head < HEADS) {
+      part_o[((out + head) * D + column) / 4u + unit % 4u] =
+        vec4<f32>(s[at], s[at + 1u], s[at + 2u], s[at + 3u]) * factor[head];
+    }
+  }
+  workgroupBarrier();
+}

@@ -1,0 +1,112 @@
+// Down projections of a mixture of experts for few tokens, all in one: the shared expert's, those of the experts that
+// the token chose, weighted, and the addition to the residual stream.
+//   y[token, n] += share_w[n] . share_x[token] + sum over choices of weight * (w[expert, n] . x[token, choice])
+//
+// A workgroup owns 4 rows n of one token. Its invocations share the columns of the shared expert and of every choice, as
+// if they were one long row; then teams sum over their lanes, and the workgroup over its teams. The order of additions
+// depends on widths and the team alone. Where experts lie in several buffers, each call adds what its own hold.
+//
+// Library files give: the team and entry point, load_weight8 and decode8 (weight_*), load_x8 (x_blocks), route_token
+// (route_softmax), out4 (out_add).
+//
+// --- specialised ---
+const WG: u32 = 64u;        // invocations of a workgroup
+const K: u32 = 64u;         // columns of w (moe_intermediate_size), whose rows are padded to BLOCKS * 8
+const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded alike
+
+const BLOCKS: u32 = (K + 7u) / 8u;
+const X_STRIDE: u32 = BLOCKS * 8u;
+const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
+const SUMS: u32 = 1u;
+
+struct Params {
+  expert_begin: u32,  // experts in this shard of w
+  expert_count: u32,
+  row_begin: u32,     // rows n of each expert in this shard of w
+  row_count: u32,
+  y_stride: u32,
+  with_share: u32,    // whether this call adds the shared expert's part
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [tokens * TOP_K, X_STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [tokens, y_stride]
+@group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format
+@group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_BLOCKS * 8]
+
+// Sums of every team, which has at least 4 invocations.
+var<workgroup> partial: array<vec4<f32>, WG / 4u>;
+
+fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
+  let token = workgroup_id.y;
+  route_token(token, true);
+  var experts = workgroupUniformLoad(&routed_experts);
+  var any = params.with_share != 0u;
+  for (var i = 0u; i < TOP_K; i++) {
+    any = any || held(experts[i]);
+  }
+  if (!any) {
+    return;
+  }
+  let first = workgroup_id.x * 4u;
+  let last = params.row_count - 1u;
+  let n0 = min(first, last);
+  let n1 = min(first + 1u, last);
+  let n2 = min(first + 2u, last);
+  let n3 = min(first + 3u, last);
+  var sum = vec4<f32>(0.0);
+  for (var item = local_index; item < SHARE_BLOCKS + TOP_K * BLOCKS; item += WG) {
+    if (item < SHARE_BLOCKS) {
+      if (params.with_share != 0u) {
+        let xb = load_share_x8(token, item);
+        let row = params.row_begin;
+        sum += vec4<f32>(
+          dot8(load_share8(row + n0, item), xb), dot8(load_share8(row + n1, item), xb),
+          dot8(load_share8(row + n2, item), xb), dot8(load_share8(row + n3, item), xb));
+      }
+    } else {
+      let choice = (item - SHARE_BLOCKS) / BLOCKS;
+      let expert = routed_experts[choice];
+      if (held(expert)) {
+        let block = (item - SHARE_BLOCKS) % BLOCKS;
+        let row = (expert - params.expert_begin) * params.row_count;
+        let xb = load_x8(token * TOP_K + choice, block);
+        sum += routed_weight(choice) * vec4<f32>(
+          dot8(load_weight8(row + n0, block), xb), dot8(load_weight8(row + n1, block), xb),
+          dot8(load_weight8(row + n2, block), xb), dot8(load_weight8(row + n3, block), xb));
+      }
+    }
+  }
+  team_put(0u, sum, local_index);
+  team_sync();
+  if (team_first(team.lane) == 0u) {
+    partial[team.index] = team_sum(0u, local_index);
+  }
+  workgroupBarrier();
+  if (local_index == 0u && first < params.row_count) {
+    var total = vec4<f32>(0.0);
+    for (var i = 0u; i < teams; i++) {
+      total += partial[i];
+    }
+    out4(token, params.row_begin + first, total, min(4u, params.row_count - first));
+  }
+}
+
+// Whether this shard of w holds an expert.
+fn held(expert: u32) -> bool {
+  return expert >= params.expert_begin && expert - params.expert_begin < params.expert_count;
+}
+
+fn load_share8(row: u32, block: u32) -> Block8 {
+  let at = (row * SHARE_BLOCKS + block) * BLOCK_LOADS;
+  return decode8(share_w[at], share_w[at + BLOCK_LOADS - 1u]);
+}
+
+fn load_share_x8(row: u32, block: u32) -> Block8 {
+  let at = (row * SHARE_BLOCKS + block) * 2u;
+  let b = Block8(share_x[at], share_x[at + 1u]);
+  if (SHARE_K % 8u != 0u && block == SHARE_BLOCKS - 1u) {
+    return begin8(b, SHARE_K % 8u);
+  }
+  return b;
+}

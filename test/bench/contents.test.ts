@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { benchCases, DEFAULT_BATCHES } from '../../src/bench/cases.ts';
+import { benchContents, benchCost, isStreamed } from '../../src/bench/contents.ts';
+import { KERNELS } from '../../src/kernels/index.ts';
+import { BASELINE, bindingBytes, type Capabilities } from '../../src/kernels/kernel.ts';
+import type { LinearParams } from '../../src/kernels/linear.ts';
+import { elements } from '../../src/tensor.ts';
+
+const ALL = { shapes: 'all', batches: DEFAULT_BATCHES, variants: false } as const;
+/** Room for every tensor of the released model but its experts. */
+const LARGE: Capabilities = { ...BASELINE, maxBindingBytes: 2 ** 31 };
+const everything = benchCases(LARGE, ALL);
+
+describe('cases', () => {
+  it('has shapes for every kernel that the adapter can run, each supported and named once', () => {
+    const available = KERNELS.filter((kernel) => kernel.variants.some((v) => v.available(LARGE)));
+    expect(new Set(everything.map((c) => c.kernel))).toEqual(new Set(available));
+    for (const { kernel, params } of everything) kernel.check(params);
+    const names = everything.map((c) => `${c.kernel.name} ${c.variant.name} ${c.shape}`);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it('runs each linear layer once per batch, by the kernel that plans use', () => {
+    for (const layer of ['qkv_proj', 'wq', 'o_proj', 'lm_head']) {
+      const cases = benchCases(LARGE, { ...ALL, shapes: 'real', filter: ` ${layer} ` });
+      const batches = cases.map((c) => (c.params as LinearParams).tokens).sort((a, b) => a - b);
+      expect(batches).toEqual([...DEFAULT_BATCHES]);
+    }
+  });
+
+  it('filters by kernel and shape, and lists the kernels when nothing matches', () => {
+    const some = benchCases(BASELINE, { ...ALL, filter: 'LM_head', batches: [1] });
+    expect(some.length).toBeGreaterThan(0);
+    expect(some.every((c) => c.shape.includes('lm_head'))).toBe(true);
+    expect(() => benchCases(BASELINE, { ...ALL, filter: 'nothing' })).toThrow(/filter: .*matvec.*"nothing"/);
+  });
+
+  it('times every available variant when asked to', () => {
+    const caps = { ...BASELINE, subgroups: true, subgroupMinSize: 8, subgroupMaxSize: 32 };
+    const options = { ...ALL, shapes: 'small', filter: 'matvec qkv_proj', batches: [1] } as const;
+    expect(benchCases(caps, options)).toHaveLength(1);
+    const variants = benchCases(caps, { ...options, variants: true }).map((c) => c.variant.name);
+    expect(variants).toEqual(expect.arrayContaining(['subgroup', 'workgroup']));
+  });
+});
+
+describe('contents', () => {
+  it('are whole rows; those of large bindings are short and finite', () => {
+    for (const { kernel, params } of benchCases(LARGE, { ...ALL, batches: [4, 64] })) {
+      for (const [name, { spec, unit, values }] of Object.entries(benchContents(kernel, params, 1))) {
+        const bytes = bindingBytes(spec);
+        const row = spec.dims[spec.dims.length - 1];
+        expect(values.length % row === 0 || values.length === elements(spec.dims), name).toBe(true);
+        expect(unit.length, name).toBeLessThanOrEqual(bytes + 4);
+        if (!isStreamed(name, spec)) continue;
+        expect(unit.length, name).toBeLessThan(4 * 1024 * 1024);
+        expect(values.every(Number.isFinite), name).toBe(true);
+      }
+    }
+  });
+
+  it('choose experts evenly, and count those that are read', () => {
+    const options = { ...ALL, shapes: 'small', filter: 'moe.gate_up_proj', batches: [1, 16] } as const;
+    const [one, many] = benchCases(LARGE, options);
+    for (const [{ kernel, params }, pairs] of [
+      [one, 3],
+      [many, 48],
+    ] as const) {
+      const p = params as LinearParams;
+      expect(p.shard.expertCount).toBe(48);
+      const { flops, bytesRead } = benchCost(kernel, p);
+      expect(flops).toBeCloseTo(2 * pairs * p.N * p.K);
+      const weights = pairs * p.N * p.K * 2;
+      expect(bytesRead).toBeGreaterThan(weights);
+      expect(bytesRead).toBeLessThan(weights * 1.05);
+    }
+  });
+});

@@ -1,0 +1,139 @@
+/** `step3 bench` as users run it; only the form of results is checked, never a time. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plot } from '../../scripts/bench_plot.mjs';
+import { build } from '../../scripts/build.mjs';
+import { gpu } from '../harness.ts';
+
+const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+
+function bench(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [CLI, 'bench', ...args], { timeout: 250_000 }, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
+
+/** Every number within a result. */
+function numbers(value: unknown): number[] {
+  if (typeof value === 'number') return [value];
+  return value !== null && typeof value === 'object' ? Object.values(value).flatMap(numbers) : [];
+}
+
+const CARD = {
+  adapter: expect.any(String),
+  driver: expect.any(String),
+  date: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+  features: expect.any(Array),
+  clock: expect.stringMatching(/^(gpu|wall)$/),
+  ceilings: {
+    read_gbps: expect.any(Number),
+    read_bytes: expect.any(Number),
+    fma_tflops: expect.any(Number),
+    dispatch_us: expect.any(Number),
+    round_trip_us: expect.any(Number),
+  },
+};
+
+let folder = '';
+
+beforeAll(async () => {
+  build();
+  folder = await mkdtemp(join(tmpdir(), 'step3-bench-'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe.skipIf(gpu === undefined)('bench kernels', () => {
+  it('prints one JSON object, and appends a line per row to a file that can be plotted', async () => {
+    const file = join(folder, 'kernels.jsonl');
+    const { code, stdout, stderr } = await bench([
+      ...['kernels', '--filter', 'rmsnorm', '--json', '--output', file],
+    ]);
+    expect(stderr.split('\n').filter((line) => line.startsWith('step3:'))).toEqual([]);
+    expect(code).toBe(0);
+    expect(stdout.trimEnd().split('\n')).toHaveLength(1);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ benchmark: 'kernels', ...CARD });
+    expect(result.rows).toHaveLength(1);
+    expect(result.rows[0]).toMatchObject({ kernel: 'rmsnorm', variant: 'plain', status: 'ok' });
+    expect(numbers(result).every(Number.isFinite)).toBe(true);
+    const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+    expect(lines).toHaveLength(1);
+    const row = JSON.parse(lines[0]);
+    expect(row).toMatchObject({ kernel: 'rmsnorm', us: result.rows[0].us, ceilings: result.ceilings });
+    const svg = plot([row]);
+    expect(svg).toContain(row.shape);
+    expect(svg).not.toMatch(/NaN|undefined/);
+  });
+
+  it('prints a card, a table and then the object', async () => {
+    const { code, stdout } = await bench(['kernels', '--filter', 'moe_combine', '--shapes', 'small']);
+    expect(code).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^adapter /);
+    expect(stdout).toMatch(/^read bandwidth .* GB\/s/m);
+    expect(stdout).toMatch(/^kernel +variant +shape +us/m);
+    expect(stdout).toMatch(/^moe_combine +plain +mini, 16 tokens/m);
+    expect(JSON.parse(lines[lines.length - 1]).rows).toHaveLength(1);
+  });
+
+  it('lists the kernels when the filter matches none', async () => {
+    const { code, stderr } = await bench(['kernels', '--filter', 'no such kernel']);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^step3: filter: expected .*rmsnorm, .*matvec, /m);
+  });
+});
+
+describe.skipIf(gpu === undefined)('bench decode', () => {
+  it('prints one JSON object', async () => {
+    const { code, stdout } = await bench([
+      ...['decode', '--preset', 'step3-tiny', '--layers', '2', '--steps', '4', '--contexts', '100'],
+      ...['--profile', '--json'],
+    ]);
+    expect(code).toBe(0);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ benchmark: 'decode', model: 'step3-tiny (2 layers)', layers: 2, ...CARD });
+    expect(result.rows.map((row: { batch: number }) => row.batch)).toEqual([1, 4]);
+    expect(result.rows[0]).toMatchObject({
+      context: 100,
+      steps: 4,
+      tpot_median_ms: expect.any(Number),
+      tpot_p99_ms: expect.any(Number),
+      tokens_per_second: expect.any(Number),
+      mbu_percent: expect.any(Number),
+      dispatches: expect.any(Number),
+      encode_ms: expect.any(Number),
+    });
+    expect(result.profiles).toHaveLength(2);
+    expect(numbers(result).every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe('wrong usage', () => {
+  it.each([
+    [['decode', '--preset', 'nothing'], 3, /preset: expected one of step3, /],
+    [['decode', '--model', 'x', '--layers', '2'], 2, /layers: /],
+    [['decode', '--batches', '0'], 2, /integer >= 1/],
+    [['kernels', '--shapes', 'huge'], 2, /real, small, all/],
+    [['nothing'], 2, /unknown command/],
+  ])('%j is refused on one line', async (args, code, message) => {
+    const ended = await bench(args as string[]);
+    expect(ended.code).toBe(code);
+    expect(ended.stderr).toMatch(message as RegExp);
+    expect(ended.stderr.split('\n').filter((line) => line.startsWith('step3: '))).toHaveLength(1);
+  });
+
+  it.each(['kernels', 'decode'])('the help of bench %s has an example and the exit codes', async (name) => {
+    const { code, stdout } = await bench([name, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('Example:');
+    expect(stdout).toContain('Exit codes:');
+  });
+});

@@ -1,0 +1,4 @@
+import { rope_turns } from '../../src/kernels/rope_turns.ts';
+import { testKernel } from '../harness.ts';
+
+testKernel(rope_turns);
