@@ -1,6 +1,6 @@
 /** Rows of the embedding table for token ids, decoded to f32. */
 import { KernelError } from '../errors.ts';
-import { FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface EmbedParams {
@@ -30,7 +30,7 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
     token_ids: { type: 'u32', dims: [p.tokens], use: 'in' },
     h: { type: 'f32', dims: [p.tokens, padRow(p.K)], cols: p.K, use: 'out' },
   }),
-  workgroups: (p) => [p.tokens, 1, 1],
+  workgroups: (p) => [p.tokens, ceilDiv(p.K, 512), 1],
   reference(p, io) {
     const ids = io.u('token_ids');
     const h = io.f('h');

@@ -23,9 +23,9 @@ import { fusedQkv, queryHeads } from './linear_cases.ts';
 
 /** How a workgroup is laid out, by the tokens of its tile (see the .wgsl file); chosen by measurement. */
 const LAYOUTS: Readonly<Record<number, { rows: number; constants: Constants }>> = {
-  16: { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, DEPTH: 128 } },
-  64: { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, DEPTH: 64 } },
-  128: { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, DEPTH: 64 } },
+  16: { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 } },
+  64: { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } },
+  128: { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } },
 };
 
 /** Tokens that a tile may have. */

@@ -1,4 +1,4 @@
-// h[token] = the row of the embedding table for its id. One workgroup per token.
+// h[token] = the row of the embedding table for its id. One workgroup per token and 512 columns.
 // Ids outside this shard of the table are left for the call that holds them.
 //
 // --- specialised ---
@@ -21,16 +21,18 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   if (id < params.row_begin || id - params.row_begin >= params.row_count) {
     return;
   }
-  for (var block = li; block < BLOCKS; block += 64u) {
-    let b = load_weight8(id - params.row_begin, block);
-    let at = workgroup_id.x * BLOCKS * 8u + block * 8u;
-    for (var i = 0u; i < 4u; i++) {
-      if (block * 8u + i < K) {
-        h[at + i] = b.lo[i];
-      }
-      if (block * 8u + 4u + i < K) {
-        h[at + 4u + i] = b.hi[i];
-      }
+  let block = workgroup_id.y * 64u + li;
+  if (block >= BLOCKS) {
+    return;
+  }
+  let b = load_weight8(id - params.row_begin, block);
+  let at = (workgroup_id.x * BLOCKS + block) * 8u;
+  for (var i = 0u; i < 4u; i++) {
+    if (block * 8u + i < K) {
+      h[at + i] = b.lo[i];
+    }
+    if (block * 8u + 4u + i < K) {
+      h[at + 4u + i] = b.hi[i];
     }
   }
 }

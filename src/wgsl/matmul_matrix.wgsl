@@ -15,11 +15,12 @@ const TM: u32 = 1u;         // products of a subgroup along tokens: 1, 2 or 4
 const TN: u32 = 1u;         // products of a subgroup along rows of w: 1 or 2
 const SG_M: u32 = 1u;       // subgroups along tokens
 const SG_N: u32 = 4u;       // subgroups along rows of w
+const SG_K: u32 = 1u;       // subgroups that share the staged columns; above 1 only for single products
 const DEPTH: u32 = 64u;     // columns staged at a time, a multiple of 16
 const SIZE: u32 = 32u;      // invocations of a subgroup
 
 const BLOCKS: u32 = (K + 7u) / 8u;
-const WG: u32 = SIZE * SG_M * SG_N;
+const WG: u32 = SIZE * SG_M * SG_N * SG_K;
 const SG_TOKENS: u32 = 16u * TM;
 const SG_ROWS: u32 = 16u * TN;
 const TOKENS: u32 = SG_TOKENS * SG_M;
@@ -32,6 +33,7 @@ const W_LOADS: u32 = ROWS * STEPS / WG;
 const_assert TOKENS * STEPS % WG == 0u;
 const_assert ROWS * STEPS % WG == 0u;
 const_assert TM == 1u || TN == 2u;
+const_assert SG_K == 1u || TM * TN == 1u;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -52,7 +54,7 @@ struct Params {
 
 var<workgroup> xs: array<f16, TOKENS * LD>;
 var<workgroup> ws: array<f16, ROWS * LD>;
-var<workgroup> results: array<f32, 256u * SG_M * SG_N>;  // one product of each subgroup
+var<workgroup> results: array<f32, 256u * SG_M * SG_N * SG_K>;  // one product of each subgroup
 
 @compute @workgroup_size(WG) @diagnostic(off, chromium.subgroup_matrix_uniformity) @diagnostic(off, subgroup_uniformity)
 fn main(
@@ -67,9 +69,10 @@ fn main(
   }
   let first = workgroup_id.x * ROWS;
   let base = (expert - params.expert_begin) * params.row_count;
-  let sg = subgroup % (SG_M * SG_N);
-  let token0 = sg / SG_N * SG_TOKENS;
-  let row0 = sg % SG_N * SG_ROWS;
+  let sg = subgroup % (SG_M * SG_N * SG_K);
+  let token0 = sg / SG_K / SG_N * SG_TOKENS;
+  let row0 = sg / SG_K % SG_N * SG_ROWS;
+  let step0 = sg % SG_K * (DEPTH / 16u / SG_K);
 
   // Where this invocation's loads start, in blocks.
   var x_at: array<u32, X_LOADS>;
@@ -149,8 +152,8 @@ fn main(
       }
     }
 
-    for (var step = 0u; step < DEPTH / 16u; step++) {
-      let k = step * 16u;
+    for (var step = 0u; step < DEPTH / 16u / SG_K; step++) {
+      let k = (step0 + step) * 16u;
       let a0 = subgroupMatrixLoad<Left, row_major>(&xs, token0 * LD + k, LD);
       let b0 = subgroupMatrixLoad<Right, col_major>(&ws, row0 * LD + k, LD);
       c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
@@ -204,13 +207,19 @@ fn main(
 // of the workgroup. All subgroups come here together.
 fn store(tile: u32, first: u32, token0: u32, row0: u32, sg: u32, lane: u32) {
   workgroupBarrier();
-  for (var unit = lane; unit < 64u; unit += SIZE) {
+  // Subgroups that shared the columns share the rows of the result too.
+  for (var unit = lane + sg % SG_K * SIZE; unit < 64u; unit += SIZE * SG_K) {
     let i = unit / 4u;
-    let at = sg * 256u + i * 16u + unit % 4u * 4u;
+    let at = sg / SG_K * SG_K * 256u + unit * 4u;
     let item = tile_item(tile, token0 + i);
     let n = first + row0 + unit % 4u * 4u;
     if (item.valid && n < params.row_count) {
-      let v = vec4<f32>(results[at], results[at + 1u], results[at + 2u], results[at + 3u]);
+      var v = vec4<f32>(0.0);
+      for (var part = 0u; part < SG_K; part++) {
+        let from_part = at + part * 256u;
+        v += vec4<f32>(
+          results[from_part], results[from_part + 1u], results[from_part + 2u], results[from_part + 3u]);
+      }
       out4(item.y_row, params.row_begin + n, v, min(4u, params.row_count - n));
     }
   }

@@ -203,7 +203,7 @@ fn main(
       page = page_table[table + min(base + 2u * KEYS, end - 1u) / PAGE];
     }
 
-    var score: Sums;
+    var score = Sums();  // written out: a declaration alone does not clear it in every round
     score = subgroupMatrixMultiplyAccumulate(
       q0, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 0u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(

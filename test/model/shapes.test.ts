@@ -50,6 +50,7 @@ describe.skipIf(gpu === undefined)('GPU equals the CPU interpreter on unusual sh
         const model = await loadModel(syntheticCheckpoint(full, 3, format), {
           device,
           kv: 'f32',
+          matrixUnits: false,
           maxContext: 128,
           selfTest: false,
           adapter: process.env.STEP3_ADAPTER,

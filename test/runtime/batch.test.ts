@@ -7,6 +7,7 @@ const options = {
   selfTest: false,
   adapter: process.env.STEP3_ADAPTER,
   kv: 'f32',
+  matrixUnits: false,
   maxBatch: 5,
   maxContext: 256,
 } as const;

@@ -13,14 +13,16 @@ const MODES = [
 ] as const;
 
 const DEVICES = [
-  { name: 'gpu', device: 'gpu', kv: 'f32', limit: 1e-3 },
-  { name: 'gpu, f16 cache', device: 'gpu', kv: 'f16', limit: 2e-2 },
+  { name: 'gpu', device: 'gpu', kv: 'f32', limit: 1e-3, matrixUnits: false },
+  { name: 'gpu, f16 cache', device: 'gpu', kv: 'f16', limit: 2e-2, matrixUnits: false },
+  { name: 'gpu, f16 cache, matrix units', device: 'gpu', kv: 'f16', limit: 2e-2, matrixUnits: true },
   { name: 'gpu, base kernels', device: 'gpu', kv: 'f32', limit: 1e-3, baseline: true },
   {
     name: 'gpu, weights cut into 64 KiB buffers',
     device: 'gpu',
     kv: 'f32',
     limit: 1e-3,
+    matrixUnits: false,
     maxBindingBytes: 65536,
     chunk: 16,
   },
@@ -30,7 +32,9 @@ const DEVICES = [
 for (const name of MODELS) {
   describe(`golden logits of ${name}`, () => {
     for (const { name: label, limit, ...device } of DEVICES) {
-      const runnable = device.device === 'cpu' || gpu !== undefined;
+      const needsUnits = 'matrixUnits' in device && device.matrixUnits;
+      const runnable =
+        device.device === 'cpu' || (gpu !== undefined && (!needsUnits || gpu.caps.matrixUnits));
       it.skipIf(!runnable)(
         `${label}: max |difference| <= ${limit} and the same argmax in every mode`,
         async () => {

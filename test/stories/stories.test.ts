@@ -73,6 +73,7 @@ describe.skipIf(gpu === undefined)('weights/stories on the GPU', () => {
   beforeAll(async () => {
     model = await loadModel(STORIES, {
       kv: 'f32',
+      matrixUnits: false,
       maxContext: 1024,
       selfTest: false,
       adapter: process.env.STEP3_ADAPTER,
