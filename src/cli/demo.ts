@@ -63,7 +63,8 @@ async function show(folder: string, prompt: string, tokens: number, flags: DemoF
   try {
     const maxTokens =
       flags.maxTokens ?? (model.executor.kind === 'cpu' ? Math.min(tokens, CPU_TOKENS) : tokens);
-    const defaults = { maxTokens, temperature: flags.temperature ?? 0.7, seed: flags.seed ?? 1 };
+    const { temperature = 0.8, topP = 0.9, seed = 1 } = flags;
+    const defaults = { maxTokens, temperature, topP, seed };
     await runGeneration(model, flags.prompt ?? prompt, 1, { ...flags, ...defaults });
   } finally {
     model.dispose();

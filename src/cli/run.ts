@@ -43,7 +43,7 @@ export function runCommand(): Command {
   return commonOptions(deviceOptions(command, 'f16'))
     .addHelpText(
       'after',
-      '\nExample:\n  step3 run --model weights/stories --prompt "Once upon a time" --temperature 0.7',
+      '\nExample:\n  step3 run --model weights/stories --prompt "Once upon a time" --temperature 0.8',
     )
     .action(run);
 }

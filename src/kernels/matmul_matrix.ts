@@ -21,15 +21,27 @@ import {
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
 
-/** How a workgroup is laid out, by the tokens of its tile (see the .wgsl file); chosen by measurement. */
-const LAYOUTS: Readonly<Record<number, { rows: number; constants: Constants }>> = {
-  16: { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 } },
-  64: { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } },
-  128: { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } },
-};
+/** Shape of a workgroup: rows of w, and the constants of the text. */
+interface Layout {
+  readonly rows: number;
+  readonly constants: Constants;
+}
 
 /** Tokens that a tile may have. */
-export const MATRIX_TILES: readonly number[] = Object.keys(LAYOUTS).map(Number);
+export const MATRIX_TILES: readonly number[] = [16, 64, 128];
+
+const WIDE: Layout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
+const WIDEST: Layout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
+const MANY_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 } };
+const SOME_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 } };
+const FEW_ROWS: Layout = { rows: 16, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 1, SG_K: 4, DEPTH: 256 } };
+
+/** How a workgroup is laid out; chosen by measurement. With few rows, subgroups share the columns to hide latency. */
+function layout(p: LinearParams): Layout {
+  if (p.tile > 16) return p.tile === 64 ? WIDE : WIDEST;
+  if (p.shard.rowCount >= 12288 || p.source.kind === 'grouped') return MANY_ROWS;
+  return p.shard.rowCount >= 4096 ? SOME_ROWS : FEW_ROWS;
+}
 
 export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul_matrix',
@@ -43,17 +55,17 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
     if (p.format === 'f32')
       throw new KernelError('matmul_matrix', 'format: expected 16 bits a weight, got f32');
-    if (LAYOUTS[p.tile] === undefined)
+    if (!MATRIX_TILES.includes(p.tile))
       throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },
-  constants: (p) => ({ ...linearConstants(p), ...LAYOUTS[p.tile].constants, SIZE: 32 }),
+  constants: (p) => ({ ...linearConstants(p), ...layout(p).constants, SIZE: 32 }),
   uniforms: linearUniforms,
   bindings(p) {
     const bindings = linearBindings(p);
     // Padding up to a whole block is read, and meets weights of zero; half_rows wrote zeros there.
     return { ...bindings, x: { ...bindings.x, type: 'f16', cols: padRow(p.K) } };
   },
-  workgroups: (p) => linearWorkgroups(p, LAYOUTS[p.tile].rows),
+  workgroups: (p) => linearWorkgroups(p, layout(p).rows),
   reference: linearReference,
   cost(p) {
     const cost = linearCost(p);
@@ -67,6 +79,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'one token, one row', params: dense(1, 1, 1, { tile: 16 }) },
       { name: 'exactly one tile', params: dense(64, 128, 16, { tile: 16 }) },
       { name: 'one over a tile each way', params: dense(65, 129, 17, { tile: 16 }) },
+      { name: 'subgroups that share the columns', params: dense(4100, 300, 5, { tile: 16 }) },
+      { name: 'many rows', params: dense(12290, 40, 16, { tile: 16 }) },
       {
         name: 'two chunks and a bit of columns, f16',
         params: dense(70, 300, 20, { tile: 16, format: 'f16' }),

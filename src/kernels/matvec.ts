@@ -37,8 +37,13 @@ const LARGE_SUBGROUP_TEAM: Variant = {
   available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
 };
 
-/** Groups of rows elsewhere: two, so that four neighbouring rows are there for one result. */
-const GROUPS = 2;
+/**
+ * Groups of rows elsewhere: two, so that four neighbouring rows are there for one result. More where every workgroup
+ * first chooses experts and the rows are long, so that choosing is paid once for all of them.
+ */
+function groups(p: LinearParams): number {
+  return p.source.kind === 'routed' && p.K >= 2048 ? 8 : 2;
+}
 
 /** Rows of a group: more share each load of x and gamma, fewer leave more workgroups. Chosen by measurement. */
 function rows(p: LinearParams): number {
@@ -50,7 +55,7 @@ function rows(p: LinearParams): number {
  * fill workgroup memory.
  */
 function workgroup(p: LinearParams): number {
-  const lanes = GROUPS * ceilDiv(p.K, 8);
+  const lanes = groups(p) * ceilDiv(p.K, 8);
   if (lanes <= 64) return 64;
   return lanes <= 128 || p.tile >= 4 ? 128 : 256;
 }
@@ -62,11 +67,17 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
   libs: (p) => linearLibs(p, true),
   check: (p) => linearCheck('matvec', p),
-  constants: (p) => ({ WG: workgroup(p), TOKENS: p.tile, ROWS: rows(p), GROUPS, ...linearConstants(p) }),
+  constants: (p) => ({
+    WG: workgroup(p),
+    TOKENS: p.tile,
+    ROWS: rows(p),
+    GROUPS: groups(p),
+    ...linearConstants(p),
+  }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p, team) =>
-    linearWorkgroups(p, team < SMALL_SUBGROUP ? SMALL.ROWS * SMALL.GROUPS : rows(p) * GROUPS),
+    linearWorkgroups(p, team < SMALL_SUBGROUP ? SMALL.ROWS * SMALL.GROUPS : rows(p) * groups(p)),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
@@ -125,6 +136,10 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           out: 'swiglu',
           norm: 'rms',
         }),
+      },
+      {
+        name: 'experts straight from logits, long rows',
+        params: routed({ experts: 5, topK: 2, renormalise: false }, 70, 2050, 1),
       },
       {
         name: 'experts 1..3 of 5 straight from logits',

@@ -29,7 +29,7 @@ export interface ExpertsDownParams {
 }
 
 /** Rows of a workgroup; fixed by the text. */
-const ROWS = 4;
+const ROWS = 8;
 
 /** Invocations of a workgroup: no more than there are blocks of 8 columns. */
 function workgroup(p: ExpertsDownParams): number {

@@ -14,8 +14,8 @@ export interface SampleParams {
   readonly sequences: number;
 }
 
-/** The weights of a chunk, a 256th of the vocabulary, fit into workgroup memory beside the rest. */
-const MAX_VOCAB = 256 * 1024;
+/** A draw goes through 4 blocks of 256 chunks of at most 256 tokens. */
+const MAX_VOCAB = 4 * 256 * 256;
 
 const OPTION_WORDS = 8;
 
@@ -38,8 +38,11 @@ export const sample: Kernel<SampleParams> = defineKernel<SampleParams>({
   check(p) {
     if (!(p.vocab >= 1 && p.vocab <= MAX_VOCAB))
       throw new KernelError('sample', `vocab: expected 1..${MAX_VOCAB}, got ${p.vocab}`);
-    if (p.logitsStride < p.vocab)
-      throw new KernelError('sample', `logitsStride: expected at least ${p.vocab}, got ${p.logitsStride}`);
+    if (p.logitsStride < p.vocab || p.logitsStride % 4 !== 0)
+      throw new KernelError(
+        'sample',
+        `logitsStride: expected a multiple of 4 from ${p.vocab}, got ${p.logitsStride}`,
+      );
     if (!(p.rows >= 1 && p.rows <= p.sequences))
       throw new KernelError('sample', `rows: expected 1..${p.sequences}, got ${p.rows}`);
   },

@@ -80,7 +80,7 @@ function denseRows({ config, layout, shape }: FfnCall, matrix: string) {
     rows: shape.tokens,
     xRows: shape.tokens,
     source: { kind: 'all' },
-    tiling: denseTiling(shape.tokens, shape, weights.format),
+    tiling: denseTiling(shape.tokens, shape, weights),
     eps: config.rms_norm_eps,
   } as const;
 }

@@ -21,6 +21,9 @@ export interface Tiling {
 const MATVEC_ROWS = 16;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
+/** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
+const SMALL_MATRIX = 2 ** 22;
+
 /** Most rows of a matvec tile: sums for more do not fit into registers. */
 const MATVEC_TILE = 4;
 
@@ -64,10 +67,12 @@ function hasMatrixUnits(shape: TilingOf, format: WeightFormat): boolean {
 }
 
 /** How dense layers of `rows` result rows are computed. */
-export function denseTiling(rows: number, shape: TilingOf, format: WeightFormat): Tiling {
+export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   // One tile size, so that the order of additions is the same for any number of rows.
   if (shape.deterministic) return { kernel: matvec, tile: MATVEC_TILE };
-  if (hasMatrixUnits(shape, format) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
+  const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
+  if (small) return matvecTiling(rows);
+  if (hasMatrixUnits(shape, weights.format) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
     return { kernel: matmul_matrix, tile: rows <= 16 ? 16 : rows <= 64 ? 64 : 128 };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);

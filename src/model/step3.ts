@@ -166,7 +166,7 @@ function planHead(
     out: 'store',
     source: picked ? { kind: 'picked', sourceRows: shape.tokens } : { kind: 'all' },
     ...(picked ? { sourceSlots: { picks: 'picks' } } : {}),
-    tiling: denseTiling(rows, shape, matrixOf(layout, 'lm_head').format),
+    tiling: denseTiling(rows, shape, matrixOf(layout, 'lm_head')),
   });
 }
 

@@ -183,12 +183,20 @@ async function prefill(
   options: GenerateOptions,
 ): Promise<number[]> {
   writeSequences(model, sequences, pages, options);
+  // Chunks follow each other on the device; the host waits only so that not too many are under way.
+  const running: Promise<Uint32Array>[] = [];
   let last: Uint32Array = new Uint32Array(0);
-  for (let begin = 0; begin < tokens.length; begin += model.chunk) {
-    const chunk = tokens.slice(begin, begin + model.chunk);
-    const { plan } = await prepareChunk(model, chunk, 'last');
-    last = await model.step(plan, { slot: 'next_tokens', bytes: sequences.length * 4 });
-    options.signal?.throwIfAborted();
+  try {
+    for (let begin = 0; begin < tokens.length; begin += model.chunk) {
+      const chunk = tokens.slice(begin, begin + model.chunk);
+      const { plan } = await prepareChunk(model, chunk, 'last');
+      running.push(model.step(plan, { slot: 'next_tokens', bytes: sequences.length * 4 }));
+      if (running.length >= model.executor.depth) last = (await running.shift()) ?? last;
+      options.signal?.throwIfAborted();
+    }
+    while (running.length > 0) last = (await running.shift()) ?? last;
+  } finally {
+    await Promise.allSettled(running);
   }
   return [...last];
 }

@@ -130,9 +130,13 @@ export class Model {
   }
 
   /** Queues a step; resolves with 32-bit words of one slot. @internal */
-  async step(prepared: PreparedPlan, read?: ReadRequest): Promise<Uint32Array<ArrayBuffer>> {
-    const [bytes] = await this.executor.run(prepared, read === undefined ? [] : [read]);
-    return new Uint32Array(bytes?.buffer ?? new ArrayBuffer(0));
+  step(prepared: PreparedPlan, read?: ReadRequest): Promise<Uint32Array<ArrayBuffer>> {
+    const result = this.executor
+      .run(prepared, read === undefined ? [] : [read])
+      .then(([bytes]) => new Uint32Array(bytes?.buffer ?? new ArrayBuffer(0)));
+    // Callers keep several steps under way; one that fails while they wait for another is still theirs to handle.
+    result.catch(() => undefined);
+    return result;
   }
 
   /** Page table rows: `pages` of sequence `sequence`. @internal */

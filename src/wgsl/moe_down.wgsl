@@ -2,7 +2,7 @@
 // the token chose, weighted, and the addition to the residual stream.
 //   y[token, n] += share_w[n] . share_x[token] + sum over choices of weight * (w[expert, n] . x[token, choice])
 //
-// A workgroup owns 4 rows n of one token. Its invocations share the columns of the shared expert and of every choice, as
+// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Its invocations share the columns of the shared expert and of every choice, as
 // if they were one long row; then teams sum over their lanes, and the workgroup over its teams. The order of additions
 // depends on widths and the team alone. Where experts lie in several buffers, each call adds what its own hold.
 //
@@ -17,7 +17,7 @@ const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded ali
 const BLOCKS: u32 = (K + 7u) / 8u;
 const X_STRIDE: u32 = BLOCKS * 8u;
 const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
-const SUMS: u32 = 1u;
+const SUMS: u32 = 2u;
 
 struct Params {
   expert_begin: u32,  // experts in this shard of w
@@ -35,7 +35,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_BLOCKS * 8]
 
 // Sums of every team, which has at least 4 invocations.
-var<workgroup> partial: array<vec4<f32>, WG / 4u>;
+var<workgroup> partial: array<vec4<f32>, SUMS * (WG / 4u)>;
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   let token = workgroup_id.y;
@@ -48,21 +48,25 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (!any) {
     return;
   }
-  let first = workgroup_id.x * 4u;
+  let first = workgroup_id.x * 8u;
   let last = params.row_count - 1u;
-  let n0 = min(first, last);
-  let n1 = min(first + 1u, last);
-  let n2 = min(first + 2u, last);
-  let n3 = min(first + 3u, last);
-  var sum = vec4<f32>(0.0);
+  var rows: array<u32, 8>;
+  for (var r = 0u; r < 8u; r++) {
+    rows[r] = min(first + r, last);
+  }
+  var near = vec4<f32>(0.0);
+  var far = vec4<f32>(0.0);
   for (var item = local_index; item < SHARE_BLOCKS + TOP_K * BLOCKS; item += WG) {
     if (item < SHARE_BLOCKS) {
       if (params.with_share != 0u) {
         let xb = load_share_x8(token, item);
         let row = params.row_begin;
-        sum += vec4<f32>(
-          dot8(load_share8(row + n0, item), xb), dot8(load_share8(row + n1, item), xb),
-          dot8(load_share8(row + n2, item), xb), dot8(load_share8(row + n3, item), xb));
+        near += vec4<f32>(
+          dot8(load_share8(row + rows[0], item), xb), dot8(load_share8(row + rows[1], item), xb),
+          dot8(load_share8(row + rows[2], item), xb), dot8(load_share8(row + rows[3], item), xb));
+        far += vec4<f32>(
+          dot8(load_share8(row + rows[4], item), xb), dot8(load_share8(row + rows[5], item), xb),
+          dot8(load_share8(row + rows[6], item), xb), dot8(load_share8(row + rows[7], item), xb));
       }
     } else {
       let choice = (item - SHARE_BLOCKS) / BLOCKS;
@@ -71,24 +75,30 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
         let block = (item - SHARE_BLOCKS) % BLOCKS;
         let row = (expert - params.expert_begin) * params.row_count;
         let xb = load_x8(token * TOP_K + choice, block);
-        sum += routed_weight(choice) * vec4<f32>(
-          dot8(load_weight8(row + n0, block), xb), dot8(load_weight8(row + n1, block), xb),
-          dot8(load_weight8(row + n2, block), xb), dot8(load_weight8(row + n3, block), xb));
+        let weight = routed_weight(choice);
+        near += weight * vec4<f32>(
+          dot8(load_weight8(row + rows[0], block), xb), dot8(load_weight8(row + rows[1], block), xb),
+          dot8(load_weight8(row + rows[2], block), xb), dot8(load_weight8(row + rows[3], block), xb));
+        far += weight * vec4<f32>(
+          dot8(load_weight8(row + rows[4], block), xb), dot8(load_weight8(row + rows[5], block), xb),
+          dot8(load_weight8(row + rows[6], block), xb), dot8(load_weight8(row + rows[7], block), xb));
       }
     }
   }
-  team_put(0u, sum, local_index);
+  team_put(0u, near, local_index);
+  team_put(1u, far, local_index);
   team_sync();
-  if (team_first(team.lane) == 0u) {
-    partial[team.index] = team_sum(0u, local_index);
+  for (var i = team_first(team.lane); i < SUMS; i += TEAM_STEP) {
+    partial[team.index * SUMS + i] = team_sum(i, local_index);
   }
   workgroupBarrier();
-  if (local_index == 0u && first < params.row_count) {
+  let n = first + local_index * 4u;
+  if (local_index < SUMS && n < params.row_count) {
     var total = vec4<f32>(0.0);
     for (var i = 0u; i < teams; i++) {
-      total += partial[i];
+      total += partial[i * SUMS + local_index];
     }
-    out4(token, params.row_begin + first, total, min(4u, params.row_count - first));
+    out4(token, params.row_begin + n, total, min(4u, params.row_count - n));
   }
 }
 

@@ -2,8 +2,14 @@
 //
 // The order is that of Hugging Face transformers: repetition penalty, temperature, top-k, top-p, min-p, draw.
 // Floats are handled as keys: u32s of the same order, so that a kept set is "keys from a threshold on" and ties stay
-// together. A threshold is found without sorting, three bits of the key per pass over the row, by the count (top-k) or
-// the mass (top-p) of each of the eight digits. All sums are made in an order that depends on the vocabulary alone.
+// together.
+//
+// A row is read once for the maximum, and that is all at temperature 0. The thresholds of top-k and top-p are found
+// without sorting, each with two more readings: the first adds the count or mass of the keys up in bins by their
+// distance from the maximum; the second collects the keys of the bin that the threshold lies in, which is then found
+// eight bits at a time. Should that bin hold too many keys, the row is read again for the last three times eight bits.
+// One more reading sums the kept weights for the draw, and a quarter of the row is read again to find it. All sums are
+// made of integers, or in an order that depends on the vocabulary alone.
 //
 // Temperature 0 takes the largest logit, the first of equals. NaN logits count as below all others: they are never
 // drawn, and token 0 is chosen when there is nothing else. Logits of -inf are never drawn either; when there is no
@@ -12,17 +18,22 @@
 // The library turns gives mul_high.
 
 const WG: u32 = 256u;
-const ROUNDS: u32 = 11u;              // digits of a key, the first of two bits
-const KEY_NAN: u32 = 0u;
+const STEP: u32 = 4u * WG;            // vectors that the workgroup loads at a time
+const MAX_BLOCKS: u32 = 4u;           // parts of the vocabulary in draw
 const KEY_MINUS_INF: u32 = 0x7fffffu;
+const KEY_NAN: u32 = 0u;              // and of tokens beyond the vocabulary
+const ROUNDS: u32 = 5u;               // of a threshold: bins, then four digits of eight bits
+const LAST_BIN: u32 = 255u;           // holds all that is too far away for the others
+const BINS_PER_UNIT: f32 = 16.0;      // of logits for top-k, of logits over temperature for top-p
+const CAPACITY: u32 = 2048u;
 
 struct Params {
-  vocab: u32,          // at most WG * 1024
-  logits_stride: u32,  // elements from one row of logits to the next
+  vocab: u32,          // at most WG * WG * 4 * MAX_BLOCKS
+  logits_stride: u32,  // elements from one row of logits to the next, a multiple of 4
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<u32>;                   // [rows, logits_stride], bits of f32
+@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;             // [rows, logits_stride], bits of f32
 @group(0) @binding(2) var<storage, read> row_sequences: array<u32>;            // [rows]
 @group(0) @binding(3) var<storage, read> options: array<u32>;                  // [sequences, 8], see load_row
 @group(0) @binding(4) var<storage, read_write> seen: array<u32>;               // [sequences, ceil(vocab / 32)], a bit per token
@@ -30,14 +41,16 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> next_places: array<vec2<u32>>;  // [sequences] of (sequence, position)
 
 var<workgroup> max_key: atomic<u32>;
-var<workgroup> max_from_end: atomic<u32>;  // vocab - index of the first maximum
-var<workgroup> scratch: array<f32, 2048>;  // [8, WG]: digit, invocation; later sums and weights of chunks
-var<workgroup> parts: array<f32, WG>;      // [8, 32]: digit, sum of 8 invocations
-var<workgroup> digits: array<f32, 8>;
-var<workgroup> drawn_chunk: u32;
+var<workgroup> max_from_end: atomic<u32>;       // vocab - index of the first maximum
+var<workgroup> low: array<atomic<u32>, WG>;     // of the sums of bins and digits: counts, or masses in 2^-44
+var<workgroup> high: array<atomic<u32>, WG>;    // masses in 2^-12
+var<workgroup> collected: array<u32, CAPACITY>;  // keys of a bin, in any order
+var<workgroup> collected_count: atomic<u32>;
+var<workgroup> scratch: array<f32, WG>;  // what sum_scratch and locate are about
+var<workgroup> parts: array<f32, 16>;    // sums of 16 of them each
 
 struct Row {
-  logits_at: u32,
+  logits_at: u32,    // vectors
   seen_at: u32,
   temperature: f32,  // 0: greedy
   top_k: u32,        // 0: off
@@ -50,26 +63,34 @@ struct Row {
 fn load_row(row: u32, sequence: u32) -> Row {
   let at = sequence * 8u;
   return Row(
-    row * params.logits_stride, sequence * ((params.vocab + 31u) / 32u), bitcast<f32>(options[at]), options[at + 1u],
-    bitcast<f32>(options[at + 2u]), bitcast<f32>(options[at + 3u]), bitcast<f32>(options[at + 4u]),
+    row * (params.logits_stride / 4u), sequence * ((params.vocab + 31u) / 32u), bitcast<f32>(options[at]),
+    options[at + 1u], bitcast<f32>(options[at + 2u]), bitcast<f32>(options[at + 3u]), bitcast<f32>(options[at + 4u]),
     vec2<u32>(options[at + 5u], options[at + 6u]));
 }
 
-// Key of a token's penalised logit.
-fn key_at(row: Row, token: u32) -> u32 {
-  var bits = logits[row.logits_at + token];
-  if (row.penalty != 1.0 && ((seen[row.seen_at + token / 32u] >> (token % 32u)) & 1u) == 1u) {
-    let l = bitcast<f32>(bits);
-    bits = bitcast<u32>(select(l * row.penalty, l / row.penalty, l > 0.0));
+// Four vectors of logits, loaded without waiting for one another.
+struct Batch { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
+
+// Vectors i, i + stride, i + 2 stride and i + 3 stride of a row, as far as they lie before `end`, as i does.
+fn load(row: Row, i: u32, stride: u32, end: u32) -> Batch {
+  let at = vec4<u32>(row.logits_at) + min(vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) * stride, vec4<u32>(end - 1u));
+  return Batch(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+}
+
+// Keys of the penalised logits of vector i, whose bits are given.
+fn keys_of(row: Row, i: u32, given: vec4<u32>) -> vec4<u32> {
+  var bits = given;
+  if (row.penalty != 1.0) {
+    let l = bitcast<vec4<f32>>(bits);
+    let penalised = bitcast<vec4<u32>>(select(l * row.penalty, l / row.penalty, l > vec4<f32>(0.0)));
+    let word = seen[row.seen_at + i / 8u] >> (i % 8u * 4u);
+    bits = select(bits, penalised, (vec4<u32>(word) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u));
   }
-  let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) {
-    return KEY_NAN;
-  }
-  if (magnitude == bits || magnitude == 0u) {
-    return magnitude | 0x80000000u;  // both zeros are one
-  }
-  return ~bits;
+  bits = select(bits, vec4<u32>(0u), bits == vec4<u32>(0x80000000u));  // both zeros are one
+  let keys = bits ^ (bitcast<vec4<u32>>(bitcast<vec4<i32>>(bits) >> vec4<u32>(31u)) | vec4<u32>(0x80000000u));
+  let tokens = vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+  let valid = ((bits & vec4<u32>(0x7fffffffu)) <= vec4<u32>(0x7f800000u)) & (tokens < vec4<u32>(params.vocab));
+  return select(vec4<u32>(KEY_NAN), keys, valid);
 }
 
 fn value_of(key: u32) -> f32 {
@@ -78,18 +99,12 @@ fn value_of(key: u32) -> f32 {
 
 // Probability relative to the most probable token.
 fn weight(row: Row, key: u32, top: u32) -> f32 {
-  if (key <= KEY_MINUS_INF) {
-    return 0.0;
-  }
-  if (key == top) {
-    return 1.0;
-  }
-  return exp((value_of(key) - value_of(top)) / row.temperature);
+  let w = exp((value_of(key) - value_of(top)) / row.temperature);
+  return select(select(w, 1.0, key == top), 0.0, key <= KEY_MINUS_INF);
 }
 
 // The same, or 0 for tokens that are not kept.
-fn kept_weight(row: Row, token: u32, top: u32, threshold: u32) -> f32 {
-  let key = key_at(row, token);
+fn kept_weight(row: Row, key: u32, top: u32, threshold: u32) -> f32 {
   if (key < threshold) {
     return 0.0;
   }
@@ -101,20 +116,27 @@ fn kept_weight(row: Row, token: u32, top: u32, threshold: u32) -> f32 {
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
   let sequence = row_sequences[workgroup_id.x];
   let row = load_row(workgroup_id.x, sequence);
+  let end = (params.vocab + 3u) / 4u;
 
-  var own_key = 0u;
+  var own_key = KEY_NAN;
   var own_token = 0u;
-  for (var token = li; token < params.vocab; token += WG) {
-    let key = key_at(row, token);
-    if (key > own_key || token == li) {
-      own_key = key;
-      own_token = token;
+  for (var i = li; i < end; i += STEP) {
+    var batch = load(row, i, WG, end);
+    // Here and below, a loop over a batch shifts it, and its bound keeps drivers from unrolling.
+    for (var at = i; at < min(i + STEP, end); at += WG) {
+      let keys = keys_of(row, at, batch.a);
+      let key = max(max(keys.x, keys.y), max(keys.z, keys.w));
+      if (key > own_key) {
+        own_key = key;
+        own_token = at * 4u + select(select(select(3u, 2u, keys.z == key), 1u, keys.y == key), 0u, keys.x == key);
+      }
+      batch = Batch(batch.b, batch.c, batch.d, batch.d);
     }
   }
   atomicMax(&max_key, own_key);
   workgroupBarrier();
   let top = atomicLoad(&max_key);
-  if (own_key == top && li < params.vocab) {
+  if (own_key == top) {
     atomicMax(&max_from_end, params.vocab - own_token);
   }
   workgroupBarrier();
@@ -134,139 +156,228 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   }
 }
 
+// What a search for a threshold is about at present.
+struct Search {
+  top: u32,
+  lowest: u32,  // smaller keys are out already
+  by_mass: bool,
+  step: u32,
+  bin: u32,
+  prefix: u32,  // digits of the threshold so far
+}
+
 // Smallest key that top-k and top-p keep.
 fn find_threshold(row: Row, top: u32, li: u32) -> u32 {
-  var threshold = 0u;
-  var prefix = 0u;  // digits found so far
-  var above = 0.0;  // count or mass of keys above those with this prefix
+  var search = Search(top, KEY_NAN + 1u, false, 0u, 0u, 0u);
+  var above = 0.0;  // count or mass of keys above those with this bin and prefix
   var goal = 0.0;
   // Rounds of top-k, then rounds of top-p.
   let first = select(ROUNDS, 0u, row.top_k > 0u);
   let end = select(ROUNDS, 2u * ROUNDS, row.top_p < 1.0);
   for (var round = first; round < end; round++) {
-    let by_mass = round >= ROUNDS;
-    let digit_index = round % ROUNDS;
-    let shift = 30u - digit_index * 3u;
-    if (digit_index == 0u) {
-      prefix = 0u;
+    let step = round % ROUNDS;
+    search.step = step;
+    search.by_mass = round >= ROUNDS;
+    atomicStore(&low[li], 0u);
+    atomicStore(&high[li], 0u);
+    if (step == 0u && li == 0u) {
+      atomicStore(&collected_count, 0u);
+    }
+    workgroupBarrier();
+    let count = atomicLoad(&collected_count);
+    if (step > 1u && count <= CAPACITY) {
+      for (var i = li; i < count; i += WG) {
+        visit(row, search, collected[i]);
+      }
+    } else {
+      visit_all(row, search, li);
+    }
+    workgroupBarrier();
+    let units = f32(atomicLoad(&low[li]));
+    scratch[li] = select(units, f32(atomicLoad(&high[li])) * 0x1p-12 + units * 0x1p-44, search.by_mass);
+    let total = sum_scratch(li);
+    if (step == 0u) {
       above = 0.0;
-    }
-    var low = vec4<f32>(0.0);
-    var high = vec4<f32>(0.0);
-    for (var token = li; token < params.vocab; token += WG) {
-      let key = key_at(row, token);
-      let digit = (key >> shift) - prefix * 8u;
-      if (digit < 8u && key >= threshold) {
-        var w = 1.0;
-        if (by_mass) {
-          w = weight(row, key, top);
-        }
-        low += select(vec4<f32>(0.0), vec4<f32>(w), vec4<u32>(digit) == vec4<u32>(0u, 1u, 2u, 3u));
-        high += select(vec4<f32>(0.0), vec4<f32>(w), vec4<u32>(digit) == vec4<u32>(4u, 5u, 6u, 7u));
-      }
-    }
-    scratch[li] = low.x;
-    scratch[WG + li] = low.y;
-    scratch[2u * WG + li] = low.z;
-    scratch[3u * WG + li] = low.w;
-    scratch[4u * WG + li] = high.x;
-    scratch[5u * WG + li] = high.y;
-    scratch[6u * WG + li] = high.z;
-    scratch[7u * WG + li] = high.w;
-    workgroupBarrier();
-    parts[li] = sum_scratch(li * 8u);
-    workgroupBarrier();
-    if (li < 8u) {
-      digits[li] = sum_parts(li * 32u);
-    }
-    workgroupBarrier();
-    if (digit_index == 0u) {
-      var total = 0.0;
-      for (var d = 0u; d < 8u; d++) {
-        total += digits[d];
-      }
       // The first key counts even for top_p = 0.
-      goal = select(f32(row.top_k), max(row.top_p * total, 1e-30), by_mass);
+      goal = select(f32(row.top_k), max(row.top_p * total, 1e-30), search.by_mass);
     }
-    // The largest digit with which the goal is reached; the smallest when rounding or a large top_k leaves none.
-    var d = 7u;
-    while (d > 0u && above + digits[d] < goal) {
-      above += digits[d];
-      d--;
-    }
-    prefix = prefix * 8u + d;
-    if (digit_index == ROUNDS - 1u) {
-      threshold = max(threshold, prefix);
+    let place = locate(goal, above, false);
+    above = place.below;
+    search.bin = select(search.bin, place.index, step == 0u);
+    search.prefix = select(search.prefix * 256u + place.index, 0u, step == 0u);
+    if (step == ROUNDS - 1u) {
+      search.lowest = max(search.lowest, ~search.prefix);
     }
   }
-  return threshold;
+  return search.lowest;
 }
 
-// Bounds that are not constant keep drivers from unrolling these loops.
-fn sum_scratch(begin: u32) -> f32 {
-  var sum = 0.0;
-  for (var i = begin; i < begin + 8u; i++) {
-    sum += scratch[i];
+fn bin_of(row: Row, search: Search, key: u32) -> u32 {
+  let distance = (value_of(search.top) - value_of(key)) / select(1.0, row.temperature, search.by_mass);
+  let bin = u32(min(distance * BINS_PER_UNIT, f32(LAST_BIN)));
+  return select(select(bin, 0u, key == search.top), LAST_BIN, key <= KEY_MINUS_INF);
+}
+
+// Adds a count, or a mass below 2^19.
+fn add(index: u32, amount: f32, by_mass: bool) {
+  let whole = floor(amount * 4096.0);
+  let units = select(u32(amount), u32((amount * 4096.0 - whole) * 0x1p32), by_mass);
+  let carry = select(0u, 1u, atomicAdd(&low[index], units) > ~units);
+  let wholes = select(0u, u32(whole) + carry, by_mass);
+  if (wholes > 0u) {
+    atomicAdd(&high[index], wholes);
   }
-  return sum;
 }
 
-fn sum_parts(begin: u32) -> f32 {
+fn visit_all(row: Row, search: Search, li: u32) {
+  let end = (params.vocab + 3u) / 4u;
+  var last = 0.0;
+  for (var i = li; i < end; i += STEP) {
+    var batch = load(row, i, WG, end);
+    for (var at = i; at < min(i + STEP, end); at += WG) {
+      let keys = keys_of(row, at, batch.a);
+      last += (visit(row, search, keys.x) + visit(row, search, keys.y)) +
+        (visit(row, search, keys.z) + visit(row, search, keys.w));
+      batch = Batch(batch.b, batch.c, batch.d, batch.d);
+    }
+  }
+  if (search.step == 0u) {
+    add(LAST_BIN, last, search.by_mass);
+  }
+}
+
+// Adds a key to its bin, or one of the chosen bin to its digit. Returned is what to add to the last bin, which tends to
+// hold most of the vocabulary.
+fn visit(row: Row, search: Search, key: u32) -> f32 {
+  var index = bin_of(row, search, key);
+  if (key < search.lowest || (search.step > 0u && index != search.bin)) {
+    return 0.0;
+  }
+  if (search.step == 1u) {
+    let slot = atomicAdd(&collected_count, 1u);
+    if (slot < CAPACITY) {
+      collected[slot] = key;
+    }
+  }
+  if (search.step > 0u) {
+    // Digits are those of ~key: the largest keys come first.
+    index = (~key >> (32u - search.step * 8u)) - search.prefix * 256u;
+    if (index > 255u) {
+      return 0.0;
+    }
+  }
+  let amount = select(1.0, weight(row, key, search.top), search.by_mass);
+  if (search.step == 0u && index == LAST_BIN) {
+    return amount;
+  }
+  add(index, amount, search.by_mass);
+  return 0.0;
+}
+
+// Sum of scratch; leaves the sums of its parts for locate.
+fn sum_scratch(li: u32) -> f32 {
+  workgroupBarrier();
+  if (li < 16u) {
+    var part = 0.0;
+    for (var i = li * 16u; i < li * 16u + 16u; i++) {
+      part += scratch[i];
+    }
+    parts[li] = part;
+  }
+  workgroupBarrier();
   var sum = 0.0;
-  for (var i = begin; i < begin + 32u; i++) {
+  for (var i = 0u; i < 16u; i++) {
     sum += parts[i];
   }
   return sum;
 }
 
-// For invocation 0: the first token whose cumulative weight exceeds u times the total; beyond the vocabulary when
-// nothing has weight. Every invocation sums a chunk of consecutive tokens; the chunk that u falls into is walked.
+struct Place { index: u32, below: f32 }  // below: sum before it
+
+// After sum_scratch: the first entry at which the sum from `start` on reaches the goal, or exceeds it. Without one, as
+// rounding may have it, the last that is not 0; without any of those, the last.
+fn locate(goal: f32, start: f32, exceed: bool) -> Place {
+  var below = start;
+  var sum = start;
+  var part = 15u;
+  for (var i = 0u; i < 16u && (sum < goal || (exceed && sum == goal)); i++) {
+    if (parts[i] > 0.0) {
+      part = i;
+      below = sum;
+      sum += parts[i];
+    }
+  }
+  sum = below;
+  var index = part * 16u + 15u;
+  for (var i = part * 16u; i < part * 16u + 16u && (sum < goal || (exceed && sum == goal)); i++) {
+    if (scratch[i] > 0.0) {
+      index = i;
+      below = sum;
+      sum += scratch[i];
+    }
+  }
+  return Place(index, below);
+}
+
+// The first token whose cumulative weight exceeds u times the total; beyond the vocabulary when nothing has weight.
+// It is looked for in up to four blocks, then in 256 chunks of that block, then among the tokens of that chunk.
 fn draw(row: Row, top: u32, threshold: u32, u: f32, li: u32) -> u32 {
-  let chunk = (params.vocab + WG - 1u) / WG;
-  var sum = 0.0;
-  for (var token = li * chunk; token < min((li + 1u) * chunk, params.vocab); token++) {
-    sum += kept_weight(row, token, top, threshold);
-  }
-  scratch[li] = sum;
-  workgroupBarrier();
+  let all = (params.vocab + 3u) / 4u;  // vectors
+  let blocks = min((all + STEP - 1u) / STEP, MAX_BLOCKS);
+  let block = (all + blocks - 1u) / blocks;
+  let chunk = (block + WG - 1u) / WG;
   var goal = 0.0;
-  var below = 0.0;  // weight of the chunks before the drawn one
-  if (li == 0u) {
-    var total = 0.0;
-    for (var c = 0u; c < WG; c++) {
-      total += scratch[c];
+  var found = 0u;
+  var below = 0.0;  // weight of what comes before the drawn block
+  var totals = vec4<f32>(0.0);
+  // All blocks, then the chunks of the drawn one.
+  for (var b = 0u; b <= blocks; b++) {
+    var begin = b * block + li;
+    var end = min((b + 1u) * block, all);
+    var stride = WG;
+    if (b == blocks) {
+      goal = u * (((totals.x + totals.y) + totals.z) + totals.w);
+      // The last block with any weight, should the product be rounded up to the total.
+      var sum = 0.0;
+      for (var i = 0u; i < blocks && sum <= goal; i++) {
+        if (totals[i] > 0.0) {
+          found = i;
+          below = sum;
+          sum += totals[i];
+        }
+      }
+      begin = found * block + li * chunk;
+      end = min(begin + chunk, min((found + 1u) * block, all));
+      stride = 1u;
     }
-    goal = u * total;
-    // The last chunk with any weight, should the product be rounded up to the total.
-    var cumulative = 0.0;
-    var found = 0u;
-    for (var c = 0u; c < WG && cumulative <= goal; c++) {
-      if (scratch[c] > 0.0) {
-        found = c;
-        below = cumulative;
-        cumulative += scratch[c];
+    var own = 0.0;
+    for (var i = begin; i < end; i += 4u * stride) {
+      var batch = load(row, i, stride, end);
+      for (var at = i; at < min(i + 4u * stride, end); at += stride) {
+        let keys = keys_of(row, at, batch.a);
+        own += (kept_weight(row, keys.x, top, threshold) + kept_weight(row, keys.y, top, threshold)) +
+          (kept_weight(row, keys.z, top, threshold) + kept_weight(row, keys.w, top, threshold));
+        batch = Batch(batch.b, batch.c, batch.d, batch.d);
       }
     }
-    drawn_chunk = found;
+    workgroupBarrier();
+    scratch[li] = own;
+    let total = sum_scratch(li);
+    totals = select(totals, vec4<f32>(total), vec4<u32>(b) == vec4<u32>(0u, 1u, 2u, 3u));
   }
+  let place = locate(goal, below, true);
+
+  let first = found * block + place.index * chunk;
+  let end = min(first + chunk, min((found + 1u) * block, all));
+  let i = first + li / 4u;
   workgroupBarrier();
-  let begin = drawn_chunk * chunk;
-  let size = min(chunk, params.vocab - begin);
-  for (var i = li; i < size; i += WG) {
-    scratch[i] = kept_weight(row, begin + i, top, threshold);
+  scratch[li] = 0.0;
+  if (i < end) {
+    scratch[li] = kept_weight(row, keys_of(row, i, logits[row.logits_at + i])[li % 4u], top, threshold);
   }
-  workgroupBarrier();
-  var drawn = 0xffffffffu;
-  if (li == 0u) {
-    var inside = 0.0;
-    for (var i = 0u; i < size && below + inside <= goal; i++) {
-      if (scratch[i] > 0.0) {
-        drawn = begin + i;
-        inside += scratch[i];
-      }
-    }
-  }
-  return drawn;
+  sum_scratch(li);
+  let drawn = locate(goal, place.below, true).index;
+  return select(0xffffffffu, first * 4u + drawn, scratch[drawn] > 0.0);
 }
 
 // A number in [0, 1) of 24 bits that depends on the seed and on the position of the new token alone.

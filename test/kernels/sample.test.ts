@@ -152,6 +152,30 @@ describe.skipIf(gpu === undefined)('sample: what it chooses', () => {
     }
   });
 
+  it.each([
+    ['too many equals to collect', (t: number) => (t % 3 === 1 ? 2 : -1)],
+    // Just below the maximum, at distances of the last bit of f32 up.
+    ['too many of about the same size', (t: number) => 1 + ((t * 7919) % 30_000) * 2 ** -20],
+    [
+      'a peak, and the rest far below it',
+      (t: number) => (t === 20_000 ? 60 : ((t * 7919) % 30_000) * 2 ** -20),
+    ],
+  ])('finds thresholds among %s', async (_, logit) => {
+    const logits = Array.from({ length: 30_000 }, (_, t) => logit(t));
+    const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]);
+    for (const topK of [1, 2500, 12_345, 29_999]) {
+      const least = logits[order[topK - 1]];
+      const kept = Array.from(logits.keys()).filter((t) => logits[t] >= least);
+      // At such a temperature all weigh the same.
+      const seeds = Array.from({ length: 6 }, (_, seed) => seed);
+      const want = seeds.map((seed) => kept[Math.floor(drawUniform(seed, 0, 1) * kept.length)]);
+      const choose = (options: SamplingOptions) =>
+        nextTokens(seeds.map((seed) => ({ logits, options: { temperature: 1e12, ...options, seed } })));
+      expect(await choose({ topK })).toEqual(want);
+      expect(await choose({ topP: (topK - 0.5) / logits.length })).toEqual(want);
+    }
+  });
+
   it('top_p counts the mass that top_k left', async () => {
     const logits = new Array(300).fill(0).with(40, 1).with(200, 0.8);
     const options = { temperature, topK: 2, topP: 0.5 };
