@@ -32,14 +32,16 @@ export const MATRIX_TILES: readonly number[] = [16, 64, 128];
 
 const WIDE: Layout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
 const WIDEST: Layout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
-const MANY_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 } };
+const MOST_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 } };
+const MANY_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 128 } };
 const SOME_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 } };
 const FEW_ROWS: Layout = { rows: 16, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 1, SG_K: 4, DEPTH: 256 } };
 
 /** How a workgroup is laid out; chosen by measurement. With few rows, subgroups share the columns to hide latency. */
 function layout(p: LinearParams): Layout {
   if (p.tile > 16) return p.tile === 64 ? WIDE : WIDEST;
-  if (p.shard.rowCount >= 12288 || p.source.kind === 'grouped') return MANY_ROWS;
+  if (p.source.kind === 'grouped') return MANY_ROWS;
+  if (p.shard.rowCount >= 8192) return p.shard.rowCount >= 12288 ? MOST_ROWS : MANY_ROWS;
   return p.shard.rowCount >= 4096 ? SOME_ROWS : FEW_ROWS;
 }
 

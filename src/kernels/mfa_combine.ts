@@ -1,5 +1,5 @@
 /** Joins the slices of mfa_decode into attention outputs. */
-import { ceilDiv, padRow } from '../tensor.ts';
+import { padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   type AttentionParams,
@@ -10,18 +10,13 @@ import {
 } from './mfa_decode.ts';
 import { placesArray } from './paged.ts';
 
-/** Elements of a head that one workgroup joins. */
-function span(p: AttentionParams): number {
-  return Math.min(p.combineSpan ?? padRow(p.D), padRow(p.D));
-}
-
 export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams>({
   name: 'mfa_combine',
   summary: 'joins the context slices of mfa_decode by their softmax statistics',
   variants: [PLAIN],
   libs: () => [],
   check: (p) => attentionCheck('mfa_combine', p),
-  constants: (p) => ({ HEADS: p.heads, D: p.D, SPAN: span(p) }),
+  constants: (p) => ({ HEADS: p.heads, D: p.D }),
   uniforms: (p) => ({ token_begin: p.tokenBegin, splits: p.splits, split_len: p.splitLen }),
   bindings(p) {
     const partial = partialDims(p);
@@ -32,7 +27,7 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
       attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
     };
   },
-  workgroups: (p) => [p.tokens, p.heads, ceilDiv(padRow(p.D), span(p))],
+  workgroups: (p) => [p.tokens, p.heads, 1],
   reference(p, io) {
     const D8 = padRow(p.D);
     const places = io.u('places');
@@ -80,15 +75,7 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
     return { places: placesArray(example), part_o, part_ml };
   },
   shapes: {
-    test: [
-      ...attentionShapes(),
-      ...attentionShapes()
-        .slice(-3)
-        .map(({ name, params }) => ({
-          name: `${name}, 8 elements a time`,
-          params: { ...params, combineSpan: 8 },
-        })),
-    ],
+    test: attentionShapes(),
     bench: attentionBench(),
   },
 });

@@ -28,8 +28,6 @@ export interface AttentionParams {
   /** Slices of the context, and positions in each: splits * splitLen covers the longest context of the call. */
   readonly splits: number;
   readonly splitLen: number;
-  /** Elements of a head that one workgroup of mfa_combine joins, a multiple of 4; the whole head when absent. */
-  readonly combineSpan?: number;
   /** Longest context that the call is costed for. */
   readonly context: number;
   /** Places for tests and benchmarks. */

@@ -30,8 +30,8 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
     );
   },
   constants: (p) => ({ HEADS: p.heads, PAGE, SIZE: 32 }),
-  // Queries and softmax weights are rounded to binary16.
-  tolerance: { abs: 4e-3, rel: 4e-3, cosine: 1e-5 },
+  // Queries and softmax weights are rounded to binary16; partial results are sums over a slice that nothing has divided.
+  tolerance: { abs: 2e-2, rel: 4e-3, cosine: 1e-5 },
   shapes: {
     test: [
       { name: 'context of one', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 0]]) },

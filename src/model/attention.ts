@@ -16,10 +16,6 @@ const DETERMINISTIC_SPLIT = 256;
 /** Context slices that are enough to occupy a large GPU, with the kernel that fetches ahead and the one that does not. */
 const TARGET_WORKGROUPS = { matrix: 128, plain: 512 } as const;
 
-/** With fewer workgroups than this, a head's partial results are joined by several, each for some of its elements. */
-const COMBINE_WORKGROUPS = 512;
-const COMBINE_SPAN = 64;
-
 /** Most bytes of partial attention results; more tokens than fit are handled one range after the other. */
 const PARTIAL_BYTES = 64 * 1024 * 1024;
 
@@ -91,8 +87,6 @@ function planCore(
   const H = config.num_attention_heads;
   const splitLen = splitLength(shape, config);
   const splits = ceilDiv(shape.context, splitLen);
-  const combineSpan =
-    !shape.deterministic && shape.tokens * H < COMBINE_WORKGROUPS ? COMBINE_SPAN : undefined;
   const perToken = splits * H * (padRow(config.head_dim) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
   const rangeTokens = Math.max(1, Math.min(shape.tokens, Math.floor(budget / perToken)));
@@ -109,7 +103,6 @@ function planCore(
       pages: shape.pages,
       splits,
       splitLen,
-      ...(combineSpan === undefined ? {} : { combineSpan }),
       context: shape.context,
     };
     const matrix = usesMatrixUnits(shape) && fitsMatrixUnits(params);

@@ -1,19 +1,17 @@
 // Joins the splits of mfa_decode: out[token, head] = sum_s e^(m_s - m) o_s / sum_s e^(m_s - m) l_s.
-// One workgroup per token, head and SPAN columns. First the statistics of all splits, an invocation each; then an
-// invocation owns one vec4 column and every GROUPS-th split, so that many partial results are on their way at a time.
-// The order of additions depends on the number of splits and on SPAN alone.
+// One workgroup per token and head. First the statistics of all splits, an invocation each; then an invocation owns one
+// vec4 column and every GROUPS-th split, so that many partial results are on their way at a time.
+// The order of additions depends on the number of splits alone.
 //
 // --- specialised ---
 const HEADS: u32 = 4u;  // query heads
 const D: u32 = 16u;     // head_dim; rows are padded to D8
-const SPAN: u32 = 16u;  // elements of a head that a workgroup joins, a multiple of 4
 
 const WG: u32 = 256u;
 const D8: u32 = (D + 7u) / 8u * 8u;
 const COLUMNS: u32 = D8 / 4u;
-const SPAN_COLUMNS: u32 = SPAN / 4u;
-const GROUPS: u32 = WG / SPAN_COLUMNS;
-const FEW: u32 = 16u;
+const GROUPS: u32 = WG / COLUMNS;
+const FEW: u32 = 4u;
 
 struct Params {
   token_begin: u32,
@@ -62,9 +60,8 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     workgroupBarrier();
   }
 
-  let begin = workgroup_id.z * SPAN_COLUMNS;
-  let column = min(begin + li % SPAN_COLUMNS, COLUMNS - 1u);
-  let group = li / SPAN_COLUMNS;
+  let column = li % COLUMNS;
+  let group = li / COLUMNS;
   var sum = 0.0;
   var o = vec4<f32>(0.0);
   for (var base = 0u; base < used; base += WG) {
@@ -102,11 +99,11 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     workgroupBarrier();
     sum = scratch[0];
   }
-  if (li < SPAN_COLUMNS && begin + li < COLUMNS) {
+  if (li < COLUMNS) {
     var total = columns[li];
     for (var g = 1u; g < GROUPS; g++) {
-      total += columns[g * SPAN_COLUMNS + li];
+      total += columns[g * COLUMNS + li];
     }
-    attn[(token * HEADS + head) * COLUMNS + begin + li] = total / sum;
+    attn[(token * HEADS + head) * COLUMNS + li] = total / sum;
   }
 }

@@ -15,7 +15,7 @@ const MODES = [
 const DEVICES = [
   { name: 'gpu', device: 'gpu', kv: 'f32', limit: 1e-3, matrixUnits: false },
   { name: 'gpu, f16 cache', device: 'gpu', kv: 'f16', limit: 2e-2, matrixUnits: false },
-  { name: 'gpu, f16 cache, matrix units', device: 'gpu', kv: 'f16', limit: 2e-2, matrixUnits: true },
+  { name: 'gpu, matrix units', device: 'gpu', kv: 'f32', limit: 2e-2, matrixUnits: true },
   { name: 'gpu, base kernels', device: 'gpu', kv: 'f32', limit: 1e-3, baseline: true },
   {
     name: 'gpu, weights cut into 64 KiB buffers',
