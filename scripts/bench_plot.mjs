@@ -65,7 +65,7 @@ export function plot(rows) {
   }
   const box = `xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" viewBox="0 0 ${WIDTH} ${y}"`;
   const ground = '<rect width="100%" height="100%" fill="white"/>';
-  return `<svg ${box}>\n<style>${STYLE}</style>\n${ground}\n${parts.join('\n')}\n</svg>\n`;
+  return `<svg ${box}>\n<title>kernels, percent of the read bandwidth</title>\n<style>${STYLE}</style>\n${ground}\n${parts.join('\n')}\n</svg>\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -92,7 +92,7 @@ export function plot(all, model) {
     `<text x="${LEFT}" y="${TOP + HEIGHT + 56}" class="tick">dashed: the bytes of the step at ${rows[0].ceilings.read_gbps.toFixed(0)} GB/s, the read bandwidth of the same run</text>`,
   );
   const size = `width="${LEFT + WIDTH + 110}" height="${TOP + HEIGHT + 70}"`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" ${size}>\n<style>${STYLE}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${size}>\n<title>${xml(`${model}: time per output token`)}</title>\n<style>${STYLE}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
