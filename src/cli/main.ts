@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { EXIT, EXIT_HELP, errorJson, exitCode, oneLine } from './errors.ts';
@@ -23,6 +24,7 @@ function program(): Command {
     synthCommand(),
     infoCommand(),
     benchCommand(),
+    costCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

@@ -1,0 +1,134 @@
+/** What a model costs on given hardware, as one object. */
+import { type AfdSizing, sizeAfd } from './afd.ts';
+import type { Convention } from './attention.ts';
+import { type Hardware, roofline, withoutFp8 } from './hardware.ts';
+import { type CostModel, withKvBytes } from './models.ts';
+import { attentionSeconds, bestPairing, ffnSeconds, type Pairing, pairing } from './price.ts';
+import { denseBatch, minimumSparsity, modelSparsity, moeBatch } from './sparsity.ts';
+import { type Parameters, parameters, type TokenCost, tokenCost } from './token.ts';
+
+/** What is asked. */
+export interface CostOptions {
+  readonly context: number;
+  /** Tokens of an FFN batch. */
+  readonly batch: number;
+  /** Whether attention and FFN may run on different hardware. */
+  readonly afd: boolean;
+  /** Seconds per output token. */
+  readonly tpot: number;
+  /** Bits of a stored key or value element; the model's own unless given. */
+  readonly kv_bits: number | undefined;
+  readonly weight_bits: 8 | 16;
+  readonly convention: Convention;
+}
+
+/** A price per million tokens; the parts are those of attention and FFN. */
+interface Price {
+  readonly attention: number;
+  readonly ffn: number;
+  readonly total: number;
+}
+
+/** One kind of hardware; absent is what its price or network would be needed for. */
+export interface CardReport {
+  readonly hardware: string;
+  readonly source: string;
+  /** Card seconds per million tokens. */
+  readonly attention_seconds: number;
+  readonly ffn_seconds: number;
+  /** What bounds the attention core. */
+  readonly core_bound: 'memory' | 'compute';
+  readonly dollars?: Price;
+  readonly dense_batch: number;
+  readonly moe_batch: number;
+  /** Share of the FFN's peak that the batch reaches by that bound. */
+  readonly ffn_peak_share: number;
+  readonly minimum_sparsity?: number;
+}
+
+/** The cheapest hardware for each part. */
+export interface AfdReport {
+  readonly attention: string;
+  readonly ffn: string;
+  readonly dollars: Price;
+  readonly sizing?: AfdSizing;
+}
+
+/** All of it. */
+export interface CostReport {
+  readonly model: string;
+  readonly context: number;
+  readonly batch: number;
+  readonly convention: Convention;
+  readonly parameters: Parameters;
+  readonly sparsity: number;
+  readonly token: TokenCost;
+  readonly cards: readonly CardReport[];
+  readonly afd?: AfdReport;
+}
+
+/**
+ * The cost of decoding one token of a model.
+ *
+ * @throws InputError for contexts, precisions and models that make no sense, missing peaks, and, for the best pairing,
+ *   missing prices
+ */
+export function costReport(model: CostModel, cards: readonly Hardware[], options: CostOptions): CostReport {
+  const { context, batch, convention, weight_bits } = options;
+  const stored = options.kv_bits === undefined ? model : withKvBytes(model, options.kv_bits / 8);
+  const token = tokenCost(stored, context, convention);
+  const used = weight_bits === 8 ? cards : cards.map(withoutFp8);
+  return {
+    model: model.name,
+    context,
+    batch,
+    convention,
+    parameters: parameters(model),
+    sparsity: modelSparsity(model),
+    token,
+    cards: used.map((card) => cardReport(stored, token, card, options)),
+    ...(options.afd ? { afd: afdReport(stored, token, used, options) } : {}),
+  };
+}
+
+function cardReport(model: CostModel, token: TokenCost, card: Hardware, options: CostOptions): CardReport {
+  const weightBytes = options.weight_bits / 8;
+  const moe_batch = moeBatch(card, modelSparsity(model), weightBytes);
+  return {
+    hardware: card.name,
+    source: card.source,
+    attention_seconds: 1e6 * attentionSeconds(token, card),
+    ffn_seconds: 1e6 * ffnSeconds(token, card),
+    core_bound: token.arithmetic_intensity > roofline(card) ? 'compute' : 'memory',
+    ...(card.dollars_per_hour === undefined ? {} : { dollars: price(pairing(token, card, card)) }),
+    dense_batch: denseBatch(card, weightBytes),
+    moe_batch,
+    ffn_peak_share: Math.min(1, options.batch / moe_batch),
+    ...(card.server_network === undefined || options.weight_bits !== 8
+      ? {}
+      : { minimum_sparsity: minimumSparsity(model, card, options.tpot) }),
+  };
+}
+
+function afdReport(
+  model: CostModel,
+  token: TokenCost,
+  cards: readonly Hardware[],
+  options: CostOptions,
+): AfdReport {
+  const best = bestPairing(token, cards);
+  const { context, tpot, weight_bits, convention } = options;
+  const target = { context, tpot, weight_bytes: weight_bits / 8, convention };
+  return {
+    attention: best.attention.name,
+    ffn: best.ffn.name,
+    dollars: price(best),
+    ...(best.ffn.server_network === undefined
+      ? {}
+      : { sizing: sizeAfd(model, best.attention, best.ffn, target) }),
+  };
+}
+
+function price({ attention_price, ffn_price, total }: Pairing): Price {
+  return { attention: attention_price, ffn: ffn_price, total };
+}
