@@ -9,9 +9,9 @@ const HEAD_DIM = 256;
 /** Keys of a tile; slices of the context begin at multiples of it. */
 const KEYS = 32;
 
-/** Whether mfa_matrix can take the place of mfa_decode, given an adapter with matrix units. */
-export function fitsMatrixUnits(p: Pick<AttentionParams, 'D' | 'kv' | 'splitLen'>): boolean {
-  return p.D === HEAD_DIM && p.kv === 'f16' && p.splitLen % KEYS === 0;
+/** Whether mfa_matrix can take the place of mfa_decode, given an adapter with matrix units and slices of whole tiles. */
+export function fitsMatrixUnits(p: Pick<AttentionParams, 'D' | 'kv'>): boolean {
+  return p.D === HEAD_DIM && p.kv === 'f16';
 }
 
 export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>({
@@ -22,7 +22,7 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
   libs: () => [],
   check(p) {
     mfa_decode.check(p);
-    if (fitsMatrixUnits(p)) return;
+    if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;
     const got = JSON.stringify({ D: p.D, kv: p.kv, splitLen: p.splitLen });
     throw new KernelError(
       'mfa_matrix',

@@ -85,7 +85,9 @@ function planCore(
   cache: { k: string; v: string },
 ): void {
   const H = config.num_attention_heads;
-  const splitLen = splitLength(shape, config);
+  const matrix = shape.matrixUnits && fitsMatrixUnits({ D: config.head_dim, kv: shape.kv });
+  const target = matrix ? TARGET_WORKGROUPS.matrix : TARGET_WORKGROUPS.plain;
+  const splitLen = splitLength(shape, H, target);
   const splits = ceilDiv(shape.context, splitLen);
   const perToken = splits * H * (padRow(config.head_dim) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
@@ -105,7 +107,6 @@ function planCore(
       splitLen,
       context: shape.context,
     };
-    const matrix = usesMatrixUnits(shape) && fitsMatrixUnits(params);
     plan.call(
       matrix ? mfa_matrix : mfa_decode,
       params,
@@ -129,18 +130,13 @@ function planCore(
   }
 }
 
-/** Whether attention may run on matrix units, which round queries and softmax weights to binary16. */
-function usesMatrixUnits(shape: StepShape): boolean {
-  return shape.matrixUnits && !shape.deterministic;
-}
-
-/** Positions per slice: short enough to fill the GPU with few tokens, long enough to keep partial results few. */
-function splitLength(shape: StepShape, config: Step3Config): number {
+/**
+ * Positions per slice, for about `target` workgroups in all: short enough to fill the GPU with few tokens, long enough to
+ * keep partial results few.
+ */
+function splitLength(shape: StepShape, heads: number, target: number): number {
   if (shape.deterministic) return DETERMINISTIC_SPLIT;
-  const matrix =
-    usesMatrixUnits(shape) && fitsMatrixUnits({ D: config.head_dim, kv: shape.kv, splitLen: 64 });
-  const target = matrix ? TARGET_WORKGROUPS.matrix : TARGET_WORKGROUPS.plain;
-  const workgroupsPerSplit = shape.tokens * ceilDiv(config.num_attention_heads, 64);
+  const workgroupsPerSplit = shape.tokens * ceilDiv(heads, 64);
   const length = ceilDiv(shape.context * workgroupsPerSplit, target);
   return Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32));
 }

@@ -56,6 +56,9 @@ export interface LinearCall {
 /** What a choice of tiling depends on, beside the shape of the layer. */
 type TilingOf = Pick<StepShape, 'deterministic' | 'matrixUnits'>;
 
+/** Of deterministic plans: one tile size, so that the order of additions is the same for any number of rows. */
+const FIXED_TILING: Tiling = { kernel: matvec, tile: MATVEC_TILE };
+
 const matvecTiling = (rows: number): Tiling => ({
   kernel: matvec,
   tile: rows <= 1 ? 1 : rows <= 2 ? 2 : MATVEC_TILE,
@@ -63,13 +66,12 @@ const matvecTiling = (rows: number): Tiling => ({
 
 /** Whether a layer may use matrix units: their products take 16 bits a factor. */
 function hasMatrixUnits(shape: TilingOf, format: WeightFormat): boolean {
-  return shape.matrixUnits && !shape.deterministic && format !== 'f32';
+  return shape.matrixUnits && format !== 'f32';
 }
 
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
-  // One tile size, so that the order of additions is the same for any number of rows.
-  if (shape.deterministic) return { kernel: matvec, tile: MATVEC_TILE };
+  if (shape.deterministic) return FIXED_TILING;
   const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
   if (small) return matvecTiling(rows);
   if (hasMatrixUnits(shape, weights.format) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
@@ -80,7 +82,7 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
 
 /** How the router is computed: its rows are too few to fill tiled products, and rounding might change its choice. */
 export function routerTiling(tokens: number, shape: TilingOf): Tiling {
-  return shape.deterministic ? { kernel: matvec, tile: MATVEC_TILE } : matvecTiling(tokens);
+  return shape.deterministic ? FIXED_TILING : matvecTiling(tokens);
 }
 
 /** How expert layers are computed, by how many of the pairs an expert gets on average. */
@@ -91,7 +93,7 @@ export function expertTiling(
   shape: TilingOf,
   format: WeightFormat,
 ): Tiling {
-  if (shape.deterministic) return { kernel: matvec, tile: MATVEC_TILE };
+  if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
   if (hasMatrixUnits(shape, format) && each > 2) {

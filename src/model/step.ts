@@ -17,7 +17,7 @@ export interface StepShape {
   readonly context: number;
   /** Reduction orders that depend on nothing but the model and the position. */
   readonly deterministic: boolean;
-  /** Whether matrix units may be used, which round activations to binary16. */
+  /** Whether matrix units may be used, which round activations to binary16; never in deterministic plans. */
   readonly matrixUnits: boolean;
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */

@@ -91,7 +91,7 @@ function stepShape(options: PlanOptions, tokens: number, context: number, places
     kv: cache.kv,
     context,
     deterministic: options.deterministic,
-    matrixUnits: caps.matrixUnits,
+    matrixUnits: caps.matrixUnits && !options.deterministic,
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
   };
