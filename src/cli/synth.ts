@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { PRESETS, parseConfig, type Step3Config } from '../config/index.ts';
 import { ConfigError, InputError } from '../errors.ts';
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { parseStrictJson } from '../weights/json.ts';
 import { writeCheckpoint } from '../weights/synth_node.ts';
 import { syntheticCheckpoint } from '../weights/synthetic.ts';
@@ -16,7 +16,7 @@ interface SynthFlags extends CommonFlags {
   readonly config: string;
   readonly output: string;
   readonly seed: number;
-  readonly dtype?: WeightFormat;
+  readonly dtype?: PlainFormat;
   readonly force?: true;
 }
 

@@ -1,13 +1,13 @@
 /** Finds NaN and infinite weights: a damaged or badly converted checkpoint would otherwise decode to noise. */
 import { WeightError } from '../errors.ts';
-import { DTYPE_BYTES, type DType, formatOf, type WeightFormat } from '../tensor.ts';
+import { DTYPE_BYTES, type DType, formatOf, type PlainFormat } from '../tensor.ts';
 import type { TensorInfo } from './safetensors.ts';
 
 /**
  * A float is not finite when all its exponent bits are set: adding one at the lowest of them then carries into the sign
  * position, which the mask has cleared. A 32-bit word tests one f32 or two 16-bit floats at once.
  */
-const TESTS: Readonly<Record<WeightFormat, { exponent: number; one: number; carry: number }>> = {
+const TESTS: Readonly<Record<PlainFormat, { exponent: number; one: number; carry: number }>> = {
   f32: { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000 },
   f16: { exponent: 0x7c007c00, one: 0x04000400, carry: 0x80008000 },
   bf16: { exponent: 0x7f807f80, one: 0x00800080, carry: 0x80008000 },
@@ -53,7 +53,7 @@ export function checkFinite(tensor: TensorInfo, bytes: Uint8Array, begin: number
   );
 }
 
-function isFiniteAt(format: WeightFormat, bytes: Uint8Array, element: number): boolean {
+function isFiniteAt(format: PlainFormat, bytes: Uint8Array, element: number): boolean {
   const { exponent } = TESTS[format];
   const top = format === 'f32' ? element * 4 + 2 : element * 2;
   const mask = exponent >>> 16;

@@ -7,7 +7,7 @@ import {
   elements,
   encodeWeights,
   FORMAT_BYTES,
-  type WeightFormat,
+  type PlainFormat,
 } from '../tensor.ts';
 import { type Checkpoint, sumBytes, unknownTensor } from './checkpoint.ts';
 import { expectedTensors, type TensorSpec } from './names.ts';
@@ -23,7 +23,7 @@ const TABLE_SIZE = 65536;
  */
 const BLOCK_PAIRS = 2 ** 16;
 
-const DTYPES: Readonly<Record<WeightFormat, DType>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
+const DTYPES: Readonly<Record<PlainFormat, DType>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
 
 /**
  * A checkpoint of seeded weights. An element depends only on the seed, its tensor's name and its index. Matrices are
@@ -35,7 +35,7 @@ const DTYPES: Readonly<Record<WeightFormat, DType>> = { f32: 'F32', f16: 'F16', 
 export function syntheticCheckpoint(
   config: Step3Config,
   seed: number,
-  format: WeightFormat = config.torch_dtype ?? 'bf16',
+  format: PlainFormat = config.torch_dtype ?? 'bf16',
 ): Checkpoint {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new InputError('seed', 'an integer from 0 to 2^53 - 1', seed);
@@ -89,7 +89,7 @@ function distribution({ kind, shape }: TensorSpec): [number, number] {
 }
 
 /** The encoded values, one a word whatever the format, so that one loop serves all. */
-function makeTable(format: WeightFormat, centre: number, spread: number): Uint32Array {
+function makeTable(format: PlainFormat, centre: number, spread: number): Uint32Array {
   const values = new Float64Array(TABLE_SIZE);
   for (let i = 0; i < TABLE_SIZE; i++) values[i] = centre + spread * ((2 * i + 1) / TABLE_SIZE - 1);
   const bytes = encodeWeights(format, values);
@@ -99,7 +99,7 @@ function makeTable(format: WeightFormat, centre: number, spread: number): Uint32
 /** Bytes `[begin, begin + length)` of a tensor: whole pairs of elements are made, then cut. */
 function generate(
   table: Uint32Array,
-  format: WeightFormat,
+  format: PlainFormat,
   key: readonly [number, number],
   begin: number,
   length: number,

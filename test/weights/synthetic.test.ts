@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { preset } from '../../src/config/index.ts';
 import { InputError, WeightError } from '../../src/errors.ts';
-import { decodeWeights, elements, type WeightFormat } from '../../src/tensor.ts';
+import { decodeWeights, elements, type PlainFormat } from '../../src/tensor.ts';
 import { firstNonFinite } from '../../src/weights/finite.ts';
 import { expectedTensors } from '../../src/weights/names.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
@@ -9,7 +9,7 @@ import { loadAll, TINY } from './support.ts';
 
 const EXPERTS = 'model.layers.1.moe.gate_proj.weight';
 const HUGE = 'model.layers.4.moe.gate_proj.weight';
-const FORMATS: WeightFormat[] = ['f32', 'f16', 'bf16'];
+const FORMATS: PlainFormat[] = ['f32', 'f16', 'bf16'];
 
 describe('syntheticCheckpoint', () => {
   it.each(FORMATS)('gives every tensor of the configuration, finite, in %s', async (format) => {
