@@ -7,7 +7,7 @@ import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { Model } from '../runtime/model.ts';
 import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type PlainFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import { shardName, weightLayout } from '../weights/layout.ts';
 
 /** Size of a synthetic model's cache, and what is told of its making. */

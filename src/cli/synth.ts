@@ -51,11 +51,11 @@ async function run(flags: SynthFlags): Promise<void> {
   } finally {
     bar.stop();
   }
-  const { bytes, tensors } = checkpoint;
+  const { bytes, weights } = checkpoint;
   process.stdout.write(
     flags.json === true
-      ? `${JSON.stringify({ output: flags.output, seed: flags.seed, tensors: tensors.size, bytes })}\n`
-      : `${flags.output}: ${tensors.size} tensors, ${formatBytes(bytes)} of random weights (seed ${flags.seed})\n`,
+      ? `${JSON.stringify({ output: flags.output, seed: flags.seed, tensors: weights.size, bytes })}\n`
+      : `${flags.output}: ${weights.size} tensors, ${formatBytes(bytes)} of random weights (seed ${flags.seed})\n`,
   );
 }
 

@@ -68,10 +68,7 @@ const FIXED: readonly (readonly [string, string | number | boolean | null])[] = 
 ];
 
 /** Fields that count wherever they stand: in the document and in its `text_config`. */
-const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [
-  ['tie_word_embeddings', false],
-  ['quantization_config', null],
-];
+const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [['tie_word_embeddings', false]];
 
 /**
  * Reads a parsed `config.json`: flat (`step3_text`) or nested in the `text_config` of a `step3_vl`.

@@ -1,6 +1,6 @@
 /** Rows of the embedding table for token ids, decoded to f32. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type PlainFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface EmbedParams {

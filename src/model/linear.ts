@@ -6,7 +6,7 @@ import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow, type PlainFormat } from '../tensor.ts';
+import { type PlainFormat, padRow } from '../tensor.ts';
 import { shardName, type WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import type { StepShape } from './step.ts';

@@ -39,7 +39,11 @@ export function firstNonFinite(dtype: DType, bytes: Uint8Array): number {
  * Throws WeightError when `bytes`, read from byte `begin` of `tensor`, hold a NaN or an infinity; the message gives its
  * coordinates in the tensor.
  */
-export function checkFinite(tensor: TensorInfo, bytes: Uint8Array, begin: number): void {
+export function checkFinite(
+  tensor: Pick<TensorInfo, 'name' | 'file' | 'dtype' | 'shape'>,
+  bytes: Uint8Array,
+  begin: number,
+): void {
   const found = firstNonFinite(tensor.dtype, bytes);
   if (found < 0) return;
   const size = DTYPE_BYTES[tensor.dtype];
@@ -68,7 +72,8 @@ function isNaNAt(dtype: DType, bytes: Uint8Array, at: number): boolean {
   return mantissa !== 0 || (dtype === 'F32' && (bytes[at] | bytes[at + 1]) !== 0);
 }
 
-function coordinates(shape: readonly number[], index: number): number[] {
+/** Where element `index` of a tensor stands. */
+export function coordinates(shape: readonly number[], index: number): number[] {
   let rest = index;
   const at: number[] = [];
   for (const size of [...shape].reverse()) {
