@@ -1,6 +1,6 @@
 /** What the two linear kernels, matvec and matmul, share: parameters, bindings, reference, cost, input makers. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
@@ -37,7 +37,7 @@ export type RowSource =
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   /** Result rows: tokens, picked rows, or pairs. */
   readonly tokens: number;
   readonly source: RowSource;

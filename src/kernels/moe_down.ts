@@ -1,6 +1,6 @@
 /** Down projections of the shared and the chosen experts for few tokens, weighted and added to the residual stream. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
@@ -14,7 +14,7 @@ import {
 } from './routing.ts';
 
 export interface ExpertsDownParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   readonly tokens: number;
   readonly routing: Routing;
   /** moe_intermediate_size and share_expert_dim. */

@@ -6,7 +6,7 @@ import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow, type WeightFormat } from '../tensor.ts';
+import { type PlainFormat, padRow } from '../tensor.ts';
 import { shardName, type WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import type { StepShape } from './step.ts';
@@ -65,7 +65,7 @@ const matvecTiling = (rows: number): Tiling => ({
 });
 
 /** Whether a layer may use matrix units: their products take 16 bits a factor. */
-function hasMatrixUnits(shape: TilingOf, format: WeightFormat): boolean {
+function hasMatrixUnits(shape: TilingOf, format: PlainFormat): boolean {
   return shape.matrixUnits && format !== 'f32';
 }
 
@@ -91,7 +91,7 @@ export function expertTiling(
   topK: number,
   experts: number,
   shape: TilingOf,
-  format: WeightFormat,
+  format: PlainFormat,
 ): Tiling {
   if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
