@@ -59,27 +59,13 @@ export type WeightFormat =
   | 'iq4_xs'
   | 'mxfp4';
 
-/** Bytes of one weight, with its share of the scales that a block holds; `fp8` and `int4` without scales. */
-export const FORMAT_BYTES: Readonly<Record<WeightFormat, number>> = {
-  f32: 4,
-  f16: 2,
-  bf16: 2,
-  fp8: 1,
-  int4: 1 / 2,
-  q4_0: 18 / 32,
-  q4_1: 20 / 32,
-  q5_0: 22 / 32,
-  q5_1: 24 / 32,
-  q8_0: 34 / 32,
-  q2_k: 84 / 256,
-  q3_k: 110 / 256,
-  q4_k: 144 / 256,
-  q5_k: 176 / 256,
-  q6_k: 210 / 256,
-  iq4_nl: 18 / 32,
-  iq4_xs: 136 / 256,
-  mxfp4: 17 / 32,
-};
+/** Bytes of one plain weight. */
+export const PLAIN_BYTES: Readonly<Record<PlainFormat, number>> = { f32: 4, f16: 2, bf16: 2 };
+
+/** Whether a format is floats without scales. */
+export function isPlain(format: WeightFormat): format is PlainFormat {
+  return Object.hasOwn(PLAIN_BYTES, format);
+}
 
 /** The weight format that holds a checkpoint dtype unchanged, or undefined when there is none. */
 export function formatOf(dtype: DType): PlainFormat | undefined {
@@ -150,7 +136,7 @@ function roundHalfEven(x: number): number {
 
 /** Decodes `count` weights of `bytes` from element `begin` into `out`. `bytes` must be aligned to the element size. */
 export function decodeWeights(
-  format: WeightFormat,
+  format: PlainFormat,
   bytes: Uint8Array,
   begin: number,
   count: number,
@@ -180,7 +166,7 @@ function halfTable(): Float32Array {
 }
 
 /** Encodes numbers as weights of `format`; the result is a fresh buffer of exactly the encoded bytes. */
-export function encodeWeights(format: WeightFormat, values: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+export function encodeWeights(format: PlainFormat, values: ArrayLike<number>): Uint8Array<ArrayBuffer> {
   if (format === 'f32') return new Uint8Array(Float32Array.from(values).buffer);
   const encode = format === 'bf16' ? numberToBf16 : numberToF16;
   const bits = new Uint16Array(values.length);
@@ -188,8 +174,5 @@ export function encodeWeights(format: WeightFormat, values: ArrayLike<number>): 
   return new Uint8Array(bits.buffer);
 }
 
-/** Bytes of one stored element of a buffer. */
-export const SLOT_BYTES: Readonly<Record<WeightFormat | 'u32', number>> = {
-  ...FORMAT_BYTES,
-  u32: 4,
-};
+/** Bytes of one stored element of a buffer; compressed weights have none (`formats/`). */
+export const SLOT_BYTES: Readonly<Record<PlainFormat | 'u32', number>> = { ...PLAIN_BYTES, u32: 4 };

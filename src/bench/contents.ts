@@ -9,8 +9,9 @@ import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
 import { distinctExperts } from '../kernels/routing.ts';
-import { decodeValues, encodeValues, seededRandom } from '../kernels/verify.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, SLOT_BYTES } from '../tensor.ts';
+import { compressedRows, decodeValues, encodeValues, seededRandom } from '../kernels/verify.ts';
+import { rowBytes } from '../formats/index.ts';
+import { ceilDiv, type PlainFormat, padRow, SLOT_BYTES } from '../tensor.ts';
 
 /** Contents of one binding. */
 export interface Contents {
@@ -31,8 +32,8 @@ export function benchContents<P>(kernel: AnyKernel, p: P, seed: number): Record<
   const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
   return Object.fromEntries(
     Object.entries(specs).map(([name, spec]) => {
-      const unit = encodeValues(spec.type, given[name] ?? randomRows(name, spec, random));
-      return [name, { spec, unit, values: decodeValues(spec.type, unit) }];
+      const unit = randomUnit(name, spec, given[name], random);
+      return [name, { spec, unit, values: decodeValues(spec, unit) }];
     }),
   );
 }
@@ -127,7 +128,8 @@ export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
   const cost: Cost = kernel.cost(p);
   const choices = expertChoices(p);
   if (choices === undefined) return cost;
-  const { shard, K, format, out } = p as Partial<LinearParams> & Pick<LinearParams, 'shard' | 'K' | 'format'>;
+  const row = p as Partial<LinearParams> & Pick<LinearParams, 'shard' | 'K' | 'format'>;
+  const { shard, K, out } = row;
   const used = new Set<number>();
   let rows = 0;
   for (let pair = 0; pair < choices.pairs; pair++) {
@@ -143,16 +145,33 @@ export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
   const outputs = out === undefined ? 0 : out === 'swiglu' ? shard.rowCount / 2 : shard.rowCount;
   return {
     flops: cost.flops + 2 * moreRows * shard.rowCount * K,
-    bytesRead: cost.bytesRead + moreExperts * shard.rowCount * padRow(K) * FORMAT_BYTES[format],
+    bytesRead: cost.bytesRead + moreExperts * shard.rowCount * rowBytes(row, K),
     bytesWritten: cost.bytesWritten + moreRows * outputs * 4,
   };
 }
 
-/** Random values for some rows of a binding: whole pages of them where there are enough, padding zero. */
+/** The bytes that a binding repeats. */
+function randomUnit(
+  name: string,
+  spec: BindingSpec,
+  given: Values | undefined,
+  random: () => number,
+): Uint8Array<ArrayBuffer> {
+  const cols = spec.cols ?? spec.dims[spec.dims.length - 1];
+  const most = Math.floor((UNIT_BYTES * spec.dims[0]) / bindingBytes(spec));
+  const rows = Math.max(1, Math.min(spec.dims[0], most));
+  return (
+    compressedRows(spec, rows, range(name, spec, cols)[1], random) ??
+    encodeValues(spec.type as PlainFormat | 'u32', given ?? randomRows(name, spec, random))
+  );
+}
+
+/** Random values for some rows of a plain binding: whole pages of them where there are enough, padding zero. */
 function randomRows(name: string, spec: BindingSpec, random: () => number): Values {
   const stored = spec.dims[spec.dims.length - 1];
-  const all = Math.ceil(bindingBytes(spec) / (stored * SLOT_BYTES[spec.type]));
-  let rows = Math.max(1, Math.min(all, Math.floor(UNIT_BYTES / (stored * SLOT_BYTES[spec.type]))));
+  const rowSize = stored * SLOT_BYTES[spec.type as PlainFormat | 'u32'];
+  const all = Math.ceil(bindingBytes(spec) / rowSize);
+  let rows = Math.max(1, Math.min(all, Math.floor(UNIT_BYTES / rowSize)));
   if (rows < all && rows > PAGE) rows -= rows % PAGE;
   // Four bytes are the least that can be copied.
   if (spec.type !== 'f32' && spec.type !== 'u32' && (rows * stored) % 2 !== 0) rows++;

@@ -1,5 +1,6 @@
 /** Times whole decoding steps as generation runs them: tokens come out, several steps are under way. */
 import { DeviceError, InputError } from '../errors.ts';
+import { type KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
@@ -138,7 +139,9 @@ function writeInputs(model: Model, plan: Plan, pages: readonly (readonly number[
   const executor = gpuOf(model);
   const batch = pages.length;
   for (const { name, type, purpose } of plan.slots.values()) {
-    if (purpose === 'cache' && type !== 'u32') executor.fill(name, encodeValues(type, cacheValues()));
+    if (purpose === 'cache' && type !== 'u32') {
+      executor.fill(name, encodeValues(type as KvFormat, cacheValues()));
+    };
   }
   const { vocab_size } = model.config;
   const options = new Uint32Array(batch * OPTION_WORDS);

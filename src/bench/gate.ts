@@ -64,7 +64,7 @@ export async function checkSpots<P>(
   for (const [name, { spec }] of Object.entries(setup.contents)) {
     if (spec.use === 'in') continue;
     const bytes = await setup.read(name, Math.min(READ_BYTES, bindingBytes(spec)));
-    results[name] = decodeValues(spec.type, bytes);
+    results[name] = decodeValues(spec, bytes);
     const bad = results[name].findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) return `${name}[${bad}]: expected a finite number, got ${results[name][bad]}`;
   }

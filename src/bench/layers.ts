@@ -26,7 +26,7 @@ export function plannedLayers(caps: Capabilities, set: 'real' | 'small', batch: 
   const whole = preset(MODELS[set]);
   const moe = whole.moe_layers[0];
   const config = cutLayers(whole, moe + 1);
-  const layout = weightLayout(config, () => config.torch_dtype ?? 'bf16', caps.maxBindingBytes);
+  const layout = weightLayout(config, () => ({ format: config.torch_dtype ?? 'bf16' }), caps.maxBindingBytes);
   const cache = { sequences: batch, maxContext: PAGE, pages: batch, kv: 'f16' } as const;
   const plan = planDecode(config, { layout, cache, caps, deterministic: false }, batch, PAGE);
   const found = new Map<string, PlannedLayer>();

@@ -1,13 +1,15 @@
 /** A model of any configuration without a checkpoint: weights are a pattern that the device repeats. */
 import type { Step3Config } from '../config/index.ts';
 import { InputError } from '../errors.ts';
+import { type RowFormat, rowBytes } from '../formats/index.ts';
+import { randomRows } from '../formats/random.ts';
 import { type KvFormat, PAGE } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { Model } from '../runtime/model.ts';
 import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
-import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
+import { ceilDiv, isPlain, padRow } from '../tensor.ts';
 import { shardName, weightLayout } from '../weights/layout.ts';
 
 /** Size of a synthetic model's cache, and what is told of its making. */
@@ -55,23 +57,24 @@ export async function syntheticModel(
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }
     const pages = ceilDiv(maxContext, PAGE) * maxBatch;
-    const layout = weightLayout(config, () => config.torch_dtype ?? 'bf16', executor.caps.maxBindingBytes);
+    const format: RowFormat = { format: config.torch_dtype ?? 'bf16' };
+    const layout = weightLayout(config, () => format, executor.caps.maxBindingBytes);
     const cache = { sequences: maxBatch, maxContext, pages, kv };
     const planning = { layout, cache, caps: executor.caps, deterministic: false };
     const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: 1 });
     const units = new Map<string, Uint8Array<ArrayBuffer>>();
     let done = 0;
     for (const matrix of layout.matrices.values()) {
-      const key = `${matrix.format} ${matrix.cols}`;
-      const unit = units.get(key) ?? weightUnit(matrix.format, matrix.cols);
-      units.set(key, unit);
-      const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
       for (const [i, shard] of matrix.shards.entries()) {
+        const key = `${shard.format} ${matrix.cols}`;
+        const unit = units.get(key) ?? weightUnit(shard, matrix.cols);
+        units.set(key, unit);
+        const size = rowBytes(shard, matrix.cols);
         const name = shardName(matrix.name, i);
-        const bytes = shard.expertCount * shard.rowCount * rowBytes;
-        executor.ensure([{ name, type: matrix.format, bytes, purpose: 'weights' }]);
+        const bytes = shard.expertCount * shard.rowCount * size;
+        executor.ensure([{ name, type: shard.format, bytes, purpose: 'weights' }]);
         // No two matrices begin with the same row, so that layers differ.
-        executor.fill(name, rotated(unit, (done * 7919 * rowBytes) % unit.length));
+        executor.fill(name, rotated(unit, (done * 7919 * size) % unit.length));
       }
       await executor.idle();
       options.onProgress?.(++done, layout.matrices.size);
@@ -94,11 +97,13 @@ export async function syntheticModel(
 }
 
 /** Rows that keep the variance of what they are multiplied with; padding is zero. */
-function weightUnit(format: PlainFormat, cols: number): Uint8Array<ArrayBuffer> {
+function weightUnit(row: RowFormat, cols: number): Uint8Array<ArrayBuffer> {
   const stored = padRow(cols);
-  const rows = Math.max(1, Math.floor(UNIT_BYTES / (stored * FORMAT_BYTES[format])));
+  const rows = Math.max(1, Math.floor(UNIT_BYTES / rowBytes(row, cols)));
   const random = seededRandom(cols);
   const amplitude = Math.sqrt(3 / cols);
+  const { format } = row;
+  if (!isPlain(format)) return randomRows(row, cols, rows, amplitude, random);
   const values = Float64Array.from({ length: rows * stored }, (_, i) =>
     i % stored < cols ? (random() * 2 - 1) * amplitude : 0,
   );

@@ -1,7 +1,8 @@
 /** Experts whose weights lie in several buffers of one dispatch: what the kernels that allow it share. */
-import { padRow, type WeightFormat } from '../tensor.ts';
+import type { RowFormat } from '../formats/index.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Matrix, ReferenceIo } from './kernel.ts';
+import { weightBinding } from './weights.ts';
 
 /** Storage buffers that a kernel may bind on any adapter. */
 export const STORAGE_BUFFERS = 8;
@@ -39,18 +40,11 @@ export function buffersConstants(buffers: Buffers): Record<string, number> {
 export function buffersBindings(
   buffers: Buffers,
   experts: number,
-  format: WeightFormat,
+  row: RowFormat,
   rows: number,
   cols: number,
 ): Record<string, BindingSpec> {
-  const spec = (count: number): BindingSpec => ({
-    type: format,
-    dims: [count * rows, padRow(cols)],
-    cols,
-    use: 'in',
-    weight: true,
-  });
-  return Object.fromEntries((buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], spec(count)]));
+  return Object.fromEntries((buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], weightBinding(row, count * rows, cols)]));
 }
 
 /** All of them as one matrix `[experts * rows, padRow(cols)]`. */

@@ -1,10 +1,15 @@
 /** Rows of the embedding table for token ids, decoded to f32. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
+import { rowBytes } from '../formats/index.ts';
+import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
+import { FORMAT_CASES } from './format_cases.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
+import { blockLibs, weightBinding, weightConstants, weightFault } from './weights.ts';
 
 export interface EmbedParams {
-  readonly format: PlainFormat;
+  readonly format: WeightFormat;
+  /** Columns that share a scale (`fp8`, `int4`). */
+  readonly group?: number | undefined;
   readonly tokens: number;
   /** hidden_size. */
   readonly K: number;
@@ -17,16 +22,18 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
   name: 'embed_tokens',
   summary: 'h = embedding[token id]',
   variants: [PLAIN],
-  libs: (p) => [`lib/weight_${p.format}`],
+  libs: blockLibs,
   check(p) {
     if (!(p.tokens >= 1 && p.K >= 1 && p.rowCount >= 1)) {
       throw new KernelError('embed_tokens', `expected tokens, K, rowCount >= 1, got ${JSON.stringify(p)}`);
     }
+    const fault = weightFault(p, p.K);
+    if (fault !== undefined) throw new KernelError('embed_tokens', fault);
   },
-  constants: (p) => ({ K: p.K }),
+  constants: (p) => ({ K: p.K, ...weightConstants(p) }),
   uniforms: (p) => ({ row_begin: p.rowBegin, row_count: p.rowCount }),
   bindings: (p) => ({
-    w: { type: p.format, dims: [p.rowCount, padRow(p.K)], cols: p.K, use: 'in', weight: true },
+    w: weightBinding(p, p.rowCount, p.K),
     token_ids: { type: 'u32', dims: [p.tokens], use: 'in' },
     h: { type: 'f32', dims: [p.tokens, padRow(p.K)], cols: p.K, use: 'out' },
   }),
@@ -45,7 +52,7 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
   },
   cost: (p) => ({
     flops: 0,
-    bytesRead: p.tokens * (p.K * FORMAT_BYTES[p.format] + 4), // one row and one id per token
+    bytesRead: p.tokens * (rowBytes(p, p.K) + 4), // one row and one id per token
     bytesWritten: p.tokens * p.K * 4,
   }),
   tolerance: { abs: 0, rel: 0, cosine: 0 },
@@ -63,6 +70,10 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
         name: 'second shard, f16, several iterations',
         params: { format: 'f16', tokens: 5, K: 1000, rowBegin: 7, rowCount: 6 },
       },
+      ...FORMAT_CASES.map(({ name, format, group, K }) => ({
+        name,
+        params: { format, group, tokens: 4, K, rowBegin: 3, rowCount: 5 },
+      })),
     ],
     bench: [
       {

@@ -4,16 +4,19 @@
  * and the cost model all read this declaration.
  */
 import { KernelError } from '../errors.ts';
-import { elements, SLOT_BYTES } from '../tensor.ts';
+import { rowBytes } from '../formats/index.ts';
+import { elements, isPlain, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Constants, type SpecialisedWgsl, specialise } from '../wgsl/specialise.ts';
 
 /** Element type of a buffer. Weight formats are packed rows that kernels decode while reading. */
-export type SlotType = 'f32' | 'u32' | 'f16' | 'bf16';
+export type SlotType = 'u32' | WeightFormat;
 
 /** What a kernel binds under one WGSL name. */
 export interface BindingSpec {
   readonly type: SlotType;
+  /** Columns that share a scale, where the type says nothing of it. */
+  readonly group?: number | undefined;
   /** Logical shape; the last dimension counts stored elements, i.e. includes row padding. */
   readonly dims: readonly number[];
   /** Elements of a row that are meaningful; what follows is padding: zero in weights, never read in activations. */
@@ -26,7 +29,9 @@ export interface BindingSpec {
 
 /** Stored bytes of a binding. */
 export function bindingBytes(spec: BindingSpec): number {
-  return elements(spec.dims) * SLOT_BYTES[spec.type];
+  if (spec.type === 'u32' || isPlain(spec.type)) return elements(spec.dims) * SLOT_BYTES[spec.type];
+  const [rows, stored] = spec.dims;
+  return rows * rowBytes({ format: spec.type, group: spec.group }, spec.cols ?? stored);
 }
 
 /** Values of a binding as the references see them: floats in double precision whatever the buffer holds. */

@@ -1,6 +1,7 @@
 /** What the two linear kernels, matvec and matmul, share: parameters, bindings, reference, cost, input makers. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
+import { rowBytes } from '../formats/index.ts';
+import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import {
@@ -8,7 +9,6 @@ import {
   buffersBindings,
   buffersConstants,
   buffersFault,
-  buffersLib,
   buffersMatrix,
 } from './buffers.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
@@ -31,6 +31,7 @@ import {
   routingFault,
   routingLogits,
 } from './routing.ts';
+import { blockLibs, walkLibs, weightConstants, weightFault } from './weights.ts';
 
 /** Where rows of x come from and how results are numbered. */
 export type RowSource =
@@ -45,7 +46,9 @@ export type RowSource =
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
-  readonly format: PlainFormat;
+  readonly format: WeightFormat;
+  /** Columns that share a scale (`fp8`, `int4`). */
+  readonly group?: number | undefined;
   /** Result rows: tokens, picked rows, or pairs. */
   readonly tokens: number;
   readonly source: RowSource;
@@ -78,7 +81,7 @@ export function maxTiles(pairs: number, experts: number, tile: number): number {
 /** Library files for these parameters. */
 export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
   const libs: WgslName[] = [
-    `lib/weight_${p.format}`,
+    ...(withNorm ? walkLibs(p, p.buffers) : blockLibs(p)),
     'lib/x_blocks',
     `lib/rows_${p.source.kind}`,
     `lib/out_${p.out}`,
@@ -86,7 +89,7 @@ export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
   if (p.source.kind === 'routed') libs.push('lib/route_softmax');
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
-  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none', buffersLib(p.buffers));
+  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;
 }
 
@@ -99,6 +102,7 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
   const constants: Record<string, number | boolean> = {
     K: p.K,
     X_STRIDE: p.xStride,
+    ...weightConstants(p),
     ...buffersConstants(p.buffers),
   };
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
@@ -159,6 +163,8 @@ export function linearCheck(kernel: string, p: LinearParams): void {
     if (fault !== undefined) fail(fault);
     if (p.tile !== 1) fail(`tile: expected 1 for routed pairs, got ${p.tile}`);
   }
+  const format = weightFault(p, p.K);
+  if (format !== undefined) fail(format);
   const buffers = buffersFault(p.buffers, p.shard.expertCount);
   if (buffers !== undefined) fail(buffers);
   if (p.buffers !== undefined && kernel !== 'matvec') fail('buffers: expected one buffer');
@@ -168,7 +174,7 @@ export function linearCheck(kernel: string, p: LinearParams): void {
 
 export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
   const bindings: Record<string, BindingSpec> = {
-    ...buffersBindings(p.buffers, p.shard.expertCount, p.format, p.shard.rowCount, p.K),
+    ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
     x: { type: 'f32', dims: [xRows(p), p.xStride], cols: p.K, use: 'in' },
     y: {
       type: 'f32',
@@ -298,7 +304,7 @@ export function linearCost(p: LinearParams): Cost {
       2 * rows * rowCount * p.K + // one multiply-add per weight
       (rope?.flops ?? 0),
     bytesRead:
-      touched * rowCount * padRow(p.K) * FORMAT_BYTES[p.format] + // w
+      touched * rowCount * rowBytes(p, p.K) + // w
       xRows(p) * p.K * 4 + // x
       (p.norm === 'rms' ? p.K * 4 : 0) + // gamma
       (p.out === 'add' ? rows * out * 4 : 0) + // y before the addition

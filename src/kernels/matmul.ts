@@ -1,5 +1,6 @@
 /** Linear layer for many tokens: tiles of 64 tokens x 64 rows through workgroup memory. */
 import { KernelError } from '../errors.ts';
+import { formatShapes } from './format_cases.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   dense,
@@ -65,6 +66,7 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 2, rowBegin: 0, rowCount: 24 },
         }),
       },
+      ...formatShapes(66, 64),
     ],
     bench: linearBench(MATMUL_TILE, MATMUL_TILE, 'none'),
   },

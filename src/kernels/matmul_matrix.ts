@@ -1,6 +1,6 @@
 /** Linear layer for 16 and more tokens on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
-import { padRow } from '../tensor.ts';
+import { isPlain, padRow } from '../tensor.ts';
 import type { Constants } from '../wgsl/specialise.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
 import {
@@ -55,8 +55,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     linearCheck('matmul_matrix', p);
     if (p.norm !== 'none')
       throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
-    if (p.format === 'f32')
-      throw new KernelError('matmul_matrix', 'format: expected 16 bits a weight, got f32');
+    if (p.format === 'f32' || !isPlain(p.format))
+      throw new KernelError('matmul_matrix', 'format: expected 16 bits a weight, got ' + p.format);
     if (!MATRIX_TILES.includes(p.tile))
       throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },

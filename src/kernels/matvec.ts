@@ -1,5 +1,7 @@
 /** Linear layer for few tokens: reads every weight once per tile of tokens. */
+import { isPlain } from '../formats/index.ts';
 import { ceilDiv } from '../tensor.ts';
+import { formatBench, formatShapes, formatVariants } from './format_cases.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, type Variant, WORKGROUP_TEAM } from './kernel.ts';
 import {
   dense,
@@ -47,7 +49,7 @@ function groups(p: LinearParams): number {
 
 /** Rows of a group: more share each load of x and gamma, fewer leave more workgroups. Chosen by measurement. */
 function rows(p: LinearParams): number {
-  return p.tile >= 4 || p.norm === 'rms' ? 4 : 2;
+  return !isPlain(p.format) || p.tile >= 4 || p.norm === 'rms' ? 4 : 2;
 }
 
 /**
@@ -55,6 +57,7 @@ function rows(p: LinearParams): number {
  * fill workgroup memory.
  */
 function workgroup(p: LinearParams): number {
+  if (!isPlain(p.format)) return groups(p) * ceilDiv(p.K, 32) <= 128 || p.tile >= 4 ? 64 : 128;
   const lanes = groups(p) * ceilDiv(p.K, 8);
   if (lanes <= 64) return 64;
   return lanes <= 128 || p.tile >= 4 ? 128 : 256;
@@ -181,7 +184,9 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
       },
+      ...formatShapes(1, 1),
+      ...formatVariants(),
     ],
-    bench: linearBench(1, 1, 'rms'),
+    bench: [...linearBench(1, 1, 'rms'), ...formatBench(1, 1, 'rms')],
   },
 });

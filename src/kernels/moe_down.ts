@@ -1,15 +1,16 @@
 /** Down projections of the shared and the chosen experts for few tokens, weighted and added to the residual stream. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
+import { isPlain, rowBytes } from '../formats/index.ts';
+import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import {
   type Buffers,
   buffersBindings,
   buffersConstants,
   buffersFault,
-  buffersLib,
   buffersMatrix,
 } from './buffers.ts';
+import { FORMAT_CASES } from './format_cases.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
   chooseExperts,
@@ -20,9 +21,13 @@ import {
   routingFault,
   routingLogits,
 } from './routing.ts';
+import { downLibs, weightBinding, weightConstants, weightFault } from './weights.ts';
 
 export interface ExpertsDownParams {
-  readonly format: PlainFormat;
+  /** Of both matrices. */
+  readonly format: WeightFormat;
+  /** Columns that share a scale (`fp8`, `int4`). */
+  readonly group?: number | undefined;
   readonly tokens: number;
   readonly routing: Routing;
   /** moe_intermediate_size and share_expert_dim. */
@@ -41,9 +46,10 @@ export interface ExpertsDownParams {
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
 
-/** Invocations of a workgroup: no more than there are blocks of 8 columns. */
+/** Invocations of a workgroup: no more than there are blocks of 8 columns, or units of 32. */
 function workgroup(p: ExpertsDownParams): number {
-  const blocks = ceilDiv(p.shareK, 8) + p.routing.topK * ceilDiv(p.K, 8);
+  const step = isPlain(p.format) ? 8 : 32;
+  const blocks = ceilDiv(p.shareK, step) + p.routing.topK * ceilDiv(p.K, step);
   return blocks > 128 ? 256 : blocks > 64 ? 128 : 64;
 }
 
@@ -53,8 +59,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
   variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
   libs: (p) => [
-    `lib/weight_${p.format}`,
-    buffersLib(p.buffers),
+    ...downLibs(p, p.buffers),
     'lib/x_blocks',
     'lib/route_softmax',
     'lib/out_add',
@@ -62,6 +67,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   check(p) {
     const fault = routingFault(p.routing);
     if (fault !== undefined) throw new KernelError('moe_down', fault);
+    const format = weightFault(p, p.K) ?? weightFault(p, p.shareK);
+    if (format !== undefined) throw new KernelError('moe_down', format);
     const { rowBegin, rowCount, expertBegin, expertCount } = p.shard;
     const buffers = buffersFault(p.buffers, expertCount);
     if (buffers !== undefined) throw new KernelError('moe_down', buffers);
@@ -74,6 +81,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     WG: workgroup(p),
     K: p.K,
     SHARE_K: p.shareK,
+    ...weightConstants(p),
     ...buffersConstants(p.buffers),
     ...routingConstants(p.routing),
   }),
@@ -87,8 +95,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   }),
   bindings: (p) => ({
     ...routingBindings(p.routing, p.tokens),
-    ...buffersBindings(p.buffers, p.shard.expertCount, p.format, p.shard.rowCount, p.K),
-    share_w: { type: p.format, dims: [p.N, padRow(p.shareK)], cols: p.shareK, use: 'in', weight: true },
+    ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
+    share_w: weightBinding(p, p.N, p.shareK),
     x: { type: 'f32', dims: [p.tokens * p.routing.topK, padRow(p.K)], cols: p.K, use: 'in' },
     share_x: { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' },
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
@@ -133,8 +141,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     return {
       flops: 2 * rowCount * (pairs * p.K + p.tokens * shareK), // one multiply-add per weight
       bytesRead:
-        rowCount * distinctExperts(p.routing, p.tokens) * part * padRow(p.K) * FORMAT_BYTES[p.format] + // w
-        rowCount * padRow(shareK) * FORMAT_BYTES[p.format] + // share_w
+        rowCount * distinctExperts(p.routing, p.tokens) * part * rowBytes(p, p.K) + // w
+        (p.withShare ? rowCount * rowBytes(p, shareK) : 0) + // share_w
         (pairs * p.K + p.tokens * shareK) * 4 + // x and share_x
         p.tokens * (p.routing.experts + rowCount) * 4, // logits, y before the addition
       bytesWritten: p.tokens * rowCount * 4, // y
@@ -176,6 +184,18 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         params: downCase(4, 3, 1, 16, 24, 24, {
           shard: { expertBegin: 0, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
+      },
+      ...FORMAT_CASES.map(({ name, format, group, K }) => ({
+        name,
+        params: downCase(2, 4, 2, K, K, 21, { format, group }),
+      })),
+      {
+        name: 'q8_0, two widths, in two buffers',
+        params: downCase(3, 5, 3, 64, 320, 30, { format: 'q8_0', buffers: [3, 2] }),
+      },
+      {
+        name: 'q4_k, two widths, in three buffers',
+        params: downCase(3, 5, 3, 512, 256, 30, { format: 'q4_k', buffers: [2, 2, 1] }),
       },
     ],
     bench: [

@@ -2,8 +2,10 @@
  * Checks a kernel's result against its reference: seeded inputs with poison where nothing may be read, sentinels where
  * nothing may be written, and a comparison in three steps (special values, tolerance per element, cosine over all).
  */
-import { decodeWeights, elements, encodeWeights } from '../tensor.ts';
-import type { AnyKernel, BindingSpec, Matrix, ReferenceIo, SlotType, Tolerance, Values } from './kernel.ts';
+import { decodeRow, rowBytes } from '../formats/index.ts';
+import { randomRows } from '../formats/random.ts';
+import { decodeWeights, elements, encodeWeights, isPlain, PLAIN_BYTES, type PlainFormat } from '../tensor.ts';
+import type { AnyKernel, BindingSpec, Matrix, ReferenceIo, Tolerance, Values } from './kernel.ts';
 
 /** A small, fast, seeded generator of numbers in [0, 1) (splitmix-style mixing of a counter). */
 export function seededRandom(seed: number): () => number {
@@ -27,17 +29,41 @@ export interface KernelCase {
 }
 
 /** Stored bytes of logical values. */
-export function encodeValues(type: SlotType, values: Values): Uint8Array<ArrayBuffer> {
+export function encodeValues(type: PlainFormat | 'u32', values: Values): Uint8Array<ArrayBuffer> {
   if (type === 'u32') return new Uint8Array(Uint32Array.from(values).buffer);
   return encodeWeights(type, values) as Uint8Array<ArrayBuffer>;
 }
 
 /** Logical values of stored bytes. */
-export function decodeValues(type: SlotType, bytes: Uint8Array<ArrayBuffer>): Values {
+export function decodeValues(spec: BindingSpec, bytes: Uint8Array<ArrayBuffer>): Values {
+  const { type, group } = spec;
   if (type === 'u32') return new Uint32Array(bytes.slice().buffer);
-  const out = new Float64Array(bytes.length / (type === 'f32' ? 4 : 2));
-  decodeWeights(type, bytes, 0, out.length, out);
+  if (isPlain(type)) {
+    const out = new Float64Array(bytes.length / PLAIN_BYTES[type]);
+    decodeWeights(type, bytes, 0, out.length, out);
+    return out;
+  }
+  const stored = spec.dims[1];
+  const cols = spec.cols ?? stored;
+  const size = rowBytes({ format: type, group }, cols);
+  const out = new Float64Array((bytes.length / size) * stored);
+  for (let r = 0; r * size < bytes.length; r++) {
+    decodeRow({ format: type, group }, cols, bytes, r * size, out.subarray(r * stored, (r + 1) * stored));
+  }
   return out;
+}
+
+/**
+ * Seeded bytes of `rows` rows of a compressed binding, of weights up to about `amplitude`; undefined for other types.
+ */
+export function compressedRows(
+  { type, group, cols, dims }: BindingSpec,
+  rows: number,
+  amplitude: number,
+  random: () => number,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (type === 'u32' || isPlain(type)) return undefined;
+  return randomRows({ format: type, group }, cols ?? dims[1], rows, amplitude, random);
 }
 
 /** Seeded contents for every binding of a call: what the kernel's own `inputs` give, random numbers for the rest. */
@@ -48,9 +74,10 @@ export function makeCase<P>(kernel: AnyKernel, p: P, seed: number): KernelCase {
   const bytes: KernelCase['bytes'] = {};
   const values: KernelCase['values'] = {};
   for (const [name, spec] of Object.entries(specs)) {
-    const contents = given[name] ?? filler(spec, random);
-    bytes[name] = encodeValues(spec.type, contents);
-    values[name] = decodeValues(spec.type, bytes[name]);
+    bytes[name] =
+      compressedRows(spec, spec.dims[0], 1, random) ??
+      encodeValues(spec.type as PlainFormat | 'u32', given[name] ?? filler(spec, random));
+    values[name] = decodeValues(spec, bytes[name]);
   }
   return { bytes, values };
 }
@@ -116,7 +143,7 @@ export function compare<P>(
       kernel.tolerance,
       input.values[name],
       values,
-      decodeValues(spec.type, got[name]),
+      decodeValues(spec, got[name]),
     );
     if (fault !== undefined) return `${kernel.name}: ${name}${fault}`;
   }

@@ -123,12 +123,14 @@ function isTokenwise({ layout, shape }: FfnCall, at: string, routing: Routing): 
   const { tokens } = shape;
   const { experts, topK } = routing;
   const share = matrixOf(layout, `${at}.share_expert.down_proj`);
+  const down = matrixOf(layout, `${at}.moe.down_proj`);
   return (
     !shape.deterministic &&
     (tokens <= TOKENWISE_TOKENS || tokens * topK <= experts / 4) &&
     experts <= TOKENWISE_EXPERTS &&
     share.shards.length === 1 &&
-    share.format === matrixOf(layout, `${at}.moe.down_proj`).format
+    share.shards[0].format === down.shards[0].format &&
+    share.shards[0].group === down.shards[0].group
   );
 }
 
@@ -160,11 +162,11 @@ function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
     y: 'h',
   };
   const together = STORAGE_BUFFERS - Object.keys(others).length;
-  for (const { shard, buffers, slots } of shardGroups(down, together)) {
+  for (const { shard, row, buffers, slots } of shardGroups(down, together)) {
     plan.call(
       moe_down,
       {
-        format: down.format,
+        ...row,
         tokens: shape.tokens,
         routing,
         K: down.cols,
@@ -189,8 +191,8 @@ function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
   const { plan, config, layout, shape } = call;
   const { experts, topK } = routing;
   const pairs = shape.tokens * topK;
-  const { format } = matrixOf(layout, `${at}.gate_up_proj`);
-  const tiling = expertTiling(shape.tokens, topK, experts, shape, format);
+  const weights = [matrixOf(layout, `${at}.gate_up_proj`), matrixOf(layout, `${at}.down_proj`)];
+  const tiling = expertTiling(shape.tokens, topK, experts, shape, weights);
   const { tile } = tiling;
   const tiles = maxTiles(pairs, experts, tile);
   plan.call(

@@ -1,4 +1,5 @@
 /** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
+import type { RowFormat } from '../formats/index.ts';
 import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
@@ -6,7 +7,7 @@ import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { type PlainFormat, padRow } from '../tensor.ts';
+import { padRow } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import { shardGroups } from './shards.ts';
@@ -65,9 +66,10 @@ const matvecTiling = (rows: number): Tiling => ({
   tile: rows <= 1 ? 1 : rows <= 2 ? 2 : MATVEC_TILE,
 });
 
-/** Whether a layer may use matrix units: their products take 16 bits a factor. */
-function hasMatrixUnits(shape: TilingOf, format: PlainFormat): boolean {
-  return shape.matrixUnits && format !== 'f32';
+/** Whether layers may use matrix units: their products take 16 bits a factor. */
+function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): boolean {
+  const is16Bits = ({ format }: RowFormat) => format === 'f16' || format === 'bf16';
+  return shape.matrixUnits && weights.every(({ shards }) => shards.every(is16Bits));
 }
 
 /** How dense layers of `rows` result rows are computed. */
@@ -75,7 +77,7 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (shape.deterministic) return FIXED_TILING;
   const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
   if (small) return matvecTiling(rows);
-  if (hasMatrixUnits(shape, weights.format) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
+  if (hasMatrixUnits(shape, weights) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
     return { kernel: matmul_matrix, tile: rows <= 16 ? 16 : rows <= 64 ? 64 : 128 };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
@@ -92,12 +94,12 @@ export function expertTiling(
   topK: number,
   experts: number,
   shape: TilingOf,
-  format: PlainFormat,
+  weights: readonly WeightMatrix[],
 ): Tiling {
   if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
-  if (hasMatrixUnits(shape, format) && each > 2) {
+  if (hasMatrixUnits(shape, ...weights) && each > 2) {
     return { kernel: matmul_matrix, tile: each <= 16 ? 16 : each <= 64 ? 64 : 128 };
   }
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
@@ -119,9 +121,9 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
   const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
   const together = tiling.kernel === matvec ? STORAGE_BUFFERS - Object.keys(others).length : 1;
-  for (const { shard, buffers, slots } of shardGroups(weights, together)) {
+  for (const { shard, row, buffers, slots } of shardGroups(weights, together)) {
     const params: LinearParams = {
-      format: weights.format,
+      ...row,
       tokens: call.rows,
       source: call.source,
       K: weights.cols,

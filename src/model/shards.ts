@@ -1,10 +1,12 @@
 /** Which shards of a weight matrix one call binds together. */
 import { BUFFER_NAMES } from '../kernels/buffers.ts';
+import type { RowFormat } from '../formats/index.ts';
 import { type RowRange, shardName, type WeightMatrix } from '../weights/layout.ts';
 
 /** Neighbouring shards as one. */
 export interface ShardGroup {
   readonly shard: RowRange;
+  readonly row: RowFormat;
   /** Experts of each buffer; absent where there is only one. */
   readonly buffers?: readonly number[];
   /** Slot of every buffer, by its WGSL name. */
@@ -19,8 +21,10 @@ export function shardGroups(weights: WeightMatrix, most: number): ShardGroup[] {
   for (let begin = 0; begin < shards.length; begin += size) {
     const part = shards.slice(begin, begin + size);
     const buffers = part.map((shard) => shard.expertCount);
+    const { format, group, ...range } = part[0];
     groups.push({
-      shard: { ...part[0], expertCount: buffers.reduce((a, b) => a + b) },
+      shard: { ...range, expertCount: buffers.reduce((a, b) => a + b) },
+      row: group === undefined ? { format } : { format, group },
       ...(part.length === 1 ? {} : { buffers }),
       slots: Object.fromEntries(part.map((_, i) => [BUFFER_NAMES[i], shardName(name, begin + i)])),
     });

@@ -110,7 +110,8 @@ function planLayers(
     plan.call(
       embed_tokens,
       {
-        format: table.format,
+        format: shard.format,
+        ...(shard.group === undefined ? {} : { group: shard.group }),
         tokens: shape.tokens,
         K: config.hidden_size,
         rowBegin: shard.rowBegin,

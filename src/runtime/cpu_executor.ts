@@ -11,7 +11,8 @@ import {
   type Values,
 } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
-import { decodeWeights, FORMAT_BYTES, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
+import { decodeRow, rowBytes } from '../formats/index.ts';
+import { type PlainFormat, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 
 /** Weight matrices are kept as stored bytes, everything else as numbers. */
@@ -31,9 +32,9 @@ export class CpuExecutor implements Executor {
     for (const slot of slots) {
       const old = this.#slots.get(slot.name);
       if (old !== undefined && old.slot.bytes >= slot.bytes) continue;
-      const count = Math.ceil(slot.bytes / SLOT_BYTES[slot.type]);
       if (slot.name.includes('#')) this.#slots.set(slot.name, { slot, bytes: new Uint8Array(slot.bytes) });
       else {
+        const count = Math.ceil(slot.bytes / SLOT_BYTES[slot.type as PlainFormat | 'u32']);
         const values = slot.type === 'u32' ? new Uint32Array(count) : new Float64Array(count);
         this.#slots.set(slot.name, { slot, values });
       }
@@ -106,13 +107,15 @@ export class CpuExecutor implements Executor {
       m: (name): Matrix => {
         const storage = this.#find(call.slots[name]);
         if (!('bytes' in storage)) throw new DeviceError(`${call.label}: ${name} is not a matrix`);
-        const [rows, cols] = specs[name].dims;
-        const format = storage.slot.type as WeightFormat;
-        const stride = cols * FORMAT_BYTES[format];
+        const { dims, cols: width, group } = specs[name];
+        const [rows, cols] = dims;
+        const format = { format: storage.slot.type as WeightFormat, group };
+        const meaningful = width ?? cols;
+        const stride = rowBytes(format, meaningful);
         return {
           rows,
           cols,
-          row: (r, out) => decodeWeights(format, storage.bytes.subarray(r * stride), 0, cols, out),
+          row: (r, out) => decodeRow(format, meaningful, storage.bytes, r * stride, out),
         };
       },
     };

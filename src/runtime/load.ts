@@ -2,7 +2,7 @@
 
 import { ropeFrequencies } from '../kernels/rope_turns.ts';
 import type { Slot } from '../model/plan.ts';
-import { FORMAT_BYTES, padRow } from '../tensor.ts';
+import { rowBytes } from '../formats/index.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { packShard, packVector } from '../weights/pack.ts';
@@ -24,11 +24,10 @@ export async function loadWeights(
   let read = 0;
   let pending = 0;
   for (const matrix of layout.matrices.values()) {
-    const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
     for (const [i, shard] of matrix.shards.entries()) {
       const name = shardName(matrix.name, i);
-      const bytes = shard.expertCount * shard.rowCount * rowBytes;
-      executor.ensure([{ name, type: matrix.format, bytes, purpose: 'weights' }]);
+      const bytes = shard.expertCount * shard.rowCount * rowBytes(shard, matrix.cols);
+      executor.ensure([{ name, type: shard.format, bytes, purpose: 'weights' }]);
       for await (const piece of packShard(checkpoint, matrix, shard)) {
         executor.write(name, piece.offset, piece.bytes);
         read += piece.sourceBytes;

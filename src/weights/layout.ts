@@ -4,7 +4,8 @@
  */
 import type { Step3Config } from '../config/index.ts';
 import { WeightError } from '../errors.ts';
-import { FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
+import { isPlain, type RowFormat, rowBytes, rowFault } from '../formats/index.ts';
+import { padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 /**
@@ -37,15 +38,17 @@ export interface RowRange {
   readonly rowCount: number;
 }
 
+/** Rows of a matrix in one buffer, all in one format. */
+export type WeightShard = RowRange & RowFormat;
+
 /** A weight matrix `[experts, rows, padRow(cols)]` as kernels read it. Rows that no part covers are zero. */
 export interface WeightMatrix {
   readonly name: string;
-  readonly format: PlainFormat;
   readonly experts: number;
   readonly rows: number;
   readonly cols: number;
   readonly parts: readonly WeightPart[];
-  readonly shards: readonly RowRange[];
+  readonly shards: readonly WeightShard[];
 }
 
 /** A norm's gamma `[length]`, kept as f32 padded with zeros. */
@@ -62,16 +65,14 @@ export interface WeightLayout {
 }
 
 /** Format in which a tensor is stored. */
-export type FormatOf = (tensor: string) => PlainFormat;
+export type FormatOf = (tensor: string) => RowFormat;
 
 /** Formats of a checkpoint's own tensors. */
 export function checkpointFormats(checkpoint: Checkpoint): FormatOf {
   return (tensor) => {
-    const format = checkpoint.weight(tensor)?.format;
-    if (format !== 'f32' && format !== 'f16' && format !== 'bf16') {
-      throw new WeightError(checkpoint.name, tensor, 'f32, f16 or bf16', format ?? 'nothing');
-    }
-    return format;
+    const weight = checkpoint.weight(tensor);
+    if (weight === undefined) throw new WeightError(checkpoint.name, tensor, 'a weight', 'nothing');
+    return { format: weight.format, group: weight.groupCols };
   };
 }
 
@@ -104,7 +105,8 @@ const alternate = (base: number): Placement => ({ base, group: 1, groupStride: 2
  *
  * `maxBindingBytes` bounds every shard.
  *
- * @throws WeightError when tensors that are fused differ in dtype, or one row exceeds a binding.
+ * @throws WeightError when tensors whose rows alternate differ in format, rows are no whole blocks of theirs, or 8 rows
+ *   exceed a binding.
  */
 export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingBytes: number): WeightLayout {
   const matrices = new Map<string, WeightMatrix>();
@@ -127,25 +129,22 @@ export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingB
       sourceCols?: number,
     ])[],
   ) => {
-    const format = formats(parts[0][0]);
-    const other = parts.find((part) => formats(part[0]) !== format);
-    if (other !== undefined) {
-      throw new WeightError(name, other[0], `the dtype of ${parts[0][0]}, ${format}`, formats(other[0]));
-    }
+    const placed = parts.map(([tensor, sourceRows, rowPlacement, colPlacement, sourceCols]) => ({
+      tensor,
+      sourceRows,
+      sourceCols: sourceCols ?? cols,
+      rows: rowPlacement,
+      cols: colPlacement ?? straight(cols),
+    }));
     matrices.set(name, {
       name,
-      format,
       experts,
       rows,
       cols,
-      parts: parts.map(([tensor, sourceRows, rowPlacement, colPlacement, sourceCols]) => ({
-        tensor,
-        sourceRows,
-        sourceCols: sourceCols ?? cols,
-        rows: rowPlacement,
-        cols: colPlacement ?? straight(cols),
-      })),
-      shards: shards(name, experts, rows, padRow(cols) * FORMAT_BYTES[format], maxBindingBytes),
+      parts: placed,
+      shards: segments(name, rows, cols, placed, formats).flatMap((segment) =>
+        shards(name, experts, segment, rowBytes(segment, cols), maxBindingBytes),
+      ),
     });
   };
   const vector = (name: string, tensor: string, length: number) =>
@@ -215,34 +214,80 @@ export function shardName(matrix: string, shard: number): string {
   return `${matrix}#${shard}`;
 }
 
-/** Cuts `[experts, rows]` rows of `rowBytes` into ranges of at most `limit` bytes: whole experts where one fits. */
-function shards(name: string, experts: number, rows: number, rowBytes: number, limit: number): RowRange[] {
-  const ranges: RowRange[] = [];
-  const expertsEach = Math.floor(limit / (rows * rowBytes));
+/** Rows [begin, begin + count) of a matrix that are in one format. */
+interface Segment extends RowFormat {
+  readonly begin: number;
+  readonly count: number;
+}
+
+const sameFormat = (a: RowFormat, b: RowFormat) => a.format === b.format && a.group === b.group;
+
+/** Cuts a matrix where its parts change their format. Rows between two parts go with the first. */
+function segments(
+  name: string,
+  rows: number,
+  cols: number,
+  parts: readonly WeightPart[],
+  formats: FormatOf,
+): Segment[] {
+  const found: Segment[] = [];
+  for (const [i, part] of parts.entries()) {
+    const row = formats(part.tensor);
+    checkPart(name, part, cols, row);
+    const before = found.at(-1);
+    if (before !== undefined && sameFormat(before, row)) continue;
+    if (before !== undefined && (part.rows.base % 8 !== 0 || parts[i - 1].rows.step !== 1)) {
+      throw new WeightError(name, part.tensor, `the format of ${parts[0].tensor}, ${before.format}`, row.format);
+    }
+    const begin = found.length === 0 ? 0 : part.rows.base;
+    if (before !== undefined) found[found.length - 1] = { ...before, count: begin - before.begin };
+    found.push({ ...row, begin, count: rows - begin });
+  }
+  return found;
+}
+
+/** Compressed rows cannot be taken apart: their columns stay where they are. */
+function checkPart(name: string, part: WeightPart, cols: number, row: RowFormat): void {
+  if (isPlain(row.format)) return;
+  const fault = rowFault(row, cols);
+  if (fault !== undefined) throw new WeightError(name, part.tensor, fault, `rows of ${cols} columns`);
+  const { base, group, groupStride } = part.cols;
+  if (part.sourceCols === cols && base === 0 && (group >= cols || groupStride === group)) return;
+  throw new WeightError(name, part.tensor, 'heads of a multiple of 8 elements', `${row.format} heads of ${group}`);
+}
+
+/** Cuts rows of `bytes` each into ranges of at most `limit` bytes: whole experts where one fits. */
+function shards(
+  name: string,
+  experts: number,
+  { begin, count, format, group }: Segment,
+  bytes: number,
+  limit: number,
+): WeightShard[] {
+  const row = group === undefined ? { format } : { format, group };
+  const ranges: WeightShard[] = [];
+  const expertsEach = Math.floor(limit / (count * bytes));
   if (expertsEach >= 1) {
     for (let e = 0; e < experts; e += expertsEach) {
-      ranges.push({
-        expertBegin: e,
-        expertCount: Math.min(expertsEach, experts - e),
-        rowBegin: 0,
-        rowCount: rows,
-      });
+      const expertCount = Math.min(expertsEach, experts - e);
+      ranges.push({ ...row, expertBegin: e, expertCount, rowBegin: begin, rowCount: count });
     }
     return ranges;
   }
   // Multiples of 8 rows keep gate/up pairs and the kernels' groups of four together.
-  const rowsEach = Math.floor(limit / rowBytes / 8) * 8;
+  const rowsEach = Math.floor(limit / bytes / 8) * 8;
   if (rowsEach < 8) {
     throw new WeightError(
       name,
       undefined,
       `8 rows within one binding of ${limit} bytes`,
-      `${rowBytes} bytes per row`,
+      `${bytes} bytes per row`,
     );
   }
   for (let e = 0; e < experts; e++) {
-    for (let r = 0; r < rows; r += rowsEach) {
-      ranges.push({ expertBegin: e, expertCount: 1, rowBegin: r, rowCount: Math.min(rowsEach, rows - r) });
+    for (let r = 0; r < count; r += rowsEach) {
+      const rowCount = Math.min(rowsEach, count - r);
+      ranges.push({ ...row, expertBegin: e, expertCount: 1, rowBegin: begin + r, rowCount });
     }
   }
   return ranges;

@@ -1,7 +1,9 @@
 /** Streams checkpoint tensors into the device layout, a bounded piece at a time. */
-import { decodeWeights, FORMAT_BYTES, padRow } from '../tensor.ts';
+import { type FileRows, isPlain, packRows, rowBytes } from '../formats/index.ts';
+import { decodeWeights, PLAIN_BYTES, padRow, type PlainFormat } from '../tensor.ts';
+import { WeightError } from '../errors.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import type { Placement, RowRange, WeightMatrix, WeightPart, WeightVector } from './layout.ts';
+import type { Placement, WeightMatrix, WeightPart, WeightShard, WeightVector } from './layout.ts';
 
 /** Most bytes of packed rows that are in memory at a time. */
 const PIECE_BYTES = 16 * 1024 * 1024;
@@ -22,19 +24,19 @@ export interface Piece {
 export async function* packShard(
   checkpoint: Checkpoint,
   matrix: WeightMatrix,
-  shard: RowRange,
+  shard: WeightShard,
 ): AsyncGenerator<Piece> {
-  const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
-  const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const size = rowBytes(shard, matrix.cols);
+  const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / size));
   let offset = 0;
   for (let e = 0; e < shard.expertCount; e++) {
     for (let r = 0; r < shard.rowCount; r += rowsEach) {
       const begin = shard.rowBegin + r;
       const end = shard.rowBegin + Math.min(shard.rowCount, r + rowsEach);
-      const bytes = new Uint8Array((end - begin) * rowBytes);
+      const bytes = new Uint8Array((end - begin) * size);
       let sourceBytes = 0;
       for (const part of matrix.parts) {
-        sourceBytes += await packPart(checkpoint, matrix, part, shard.expertBegin + e, begin, end, bytes);
+        sourceBytes += await packPart(checkpoint, matrix, shard, part, shard.expertBegin + e, begin, end, bytes);
       }
       yield { offset, bytes, sourceBytes };
       offset += bytes.length;
@@ -46,6 +48,7 @@ export async function* packShard(
 async function packPart(
   checkpoint: Checkpoint,
   matrix: WeightMatrix,
+  shard: WeightShard,
   part: WeightPart,
   expert: number,
   begin: number,
@@ -55,28 +58,56 @@ async function packPart(
   const [first, last] = rowsWithin(part.rows, part.sourceRows, begin, end);
   const weight = checkpoint.weight(part.tensor);
   if (first >= last || weight === undefined) return 0;
-  const size = FORMAT_BYTES[matrix.format];
-  const sourceRow = part.sourceCols * size;
-  const packedRow = padRow(matrix.cols) * size;
-  const { values: source } = await weight.readRows(expert, first, last);
-  const straightRows = part.rows.step === 1 && part.rows.group >= part.sourceRows;
-  if (straightRows && sourceRow === packedRow && part.cols.group >= part.sourceCols) {
-    out.set(source, (place(part.rows, first) - begin) * packedRow);
-    return source.length;
+  const source = deviceRows(shard, matrix, part, await weight.readRows(expert, first, last), last - first);
+  const size = rowBytes(shard, matrix.cols);
+  const whole = checkpoint.weights.get(part.tensor)?.bytes ?? 0;
+  const sourceRow = whole / (weight.experts * part.sourceRows);
+  if (part.rows.step === 1 && part.rows.group >= part.sourceRows) {
+    out.set(source, (place(part.rows, first) - begin) * size);
+    return (last - first) * sourceRow;
   }
   let used = 0;
   for (let r = first; r < last; r++) {
     const to = place(part.rows, r);
     if (to < begin || to >= end) continue;
     used += sourceRow;
-    const row = source.subarray((r - first) * sourceRow, (r - first + 1) * sourceRow);
-    const at = (to - begin) * packedRow;
-    for (let c = 0; c < part.sourceCols; c += part.cols.group) {
-      const run = row.subarray(c * size, Math.min(c + part.cols.group, part.sourceCols) * size);
-      out.set(run, at + place(part.cols, c) * size);
-    }
+    out.set(source.subarray((r - first) * size, (r - first + 1) * size), (to - begin) * size);
   }
   return used;
+}
+
+/** Rows of a part as they lie on the device, one after another. */
+function deviceRows(
+  shard: WeightShard,
+  matrix: WeightMatrix,
+  part: WeightPart,
+  file: FileRows,
+  count: number,
+): Uint8Array {
+  if (isPlain(shard.format)) return plainRows(shard.format, matrix.cols, part, file.values, count);
+  return packRows(shard, matrix.cols, file, count);
+}
+
+function plainRows(
+  format: PlainFormat,
+  cols: number,
+  part: WeightPart,
+  source: Uint8Array,
+  count: number,
+): Uint8Array {
+  const size = PLAIN_BYTES[format];
+  const sourceRow = part.sourceCols * size;
+  const packedRow = padRow(cols) * size;
+  if (sourceRow === packedRow && part.cols.group >= part.sourceCols) return source;
+  const out = new Uint8Array(count * packedRow);
+  for (let r = 0; r < count; r++) {
+    const row = source.subarray(r * sourceRow, (r + 1) * sourceRow);
+    for (let c = 0; c < part.sourceCols; c += part.cols.group) {
+      const run = row.subarray(c * size, Math.min(c + part.cols.group, part.sourceCols) * size);
+      out.set(run, r * packedRow + place(part.cols, c) * size);
+    }
+  }
+  return out;
 }
 
 function place(p: Placement, i: number): number {
@@ -122,6 +153,8 @@ export async function packVector(
   const weight = checkpoint.weight(vector.tensor);
   if (weight === undefined) return out;
   const { values } = await weight.readRows(0, 0, 1);
+  if (!isPlain(weight.format))
+    throw new WeightError(checkpoint.name, vector.tensor, 'a norm in f32, f16 or bf16', weight.format);
   decodeWeights(weight.format, values, 0, vector.length, out);
   return out;
 }

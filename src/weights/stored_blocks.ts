@@ -1,16 +1,11 @@
 /** Weights that stand in a file as rows of floats, or of ggml blocks that hold their own scales. */
 import { WeightError } from '../errors.ts';
-import { DTYPE_BYTES, type DType, formatOf, type PlainFormat, type WeightFormat } from '../tensor.ts';
+import { DTYPE_BYTES, type DType, formatOf, type PlainFormat } from '../tensor.ts';
 import { checkFinite } from './finite.ts';
 import type { GgmlType } from './ggml_types.ts';
 import { type CheckpointWeight, matrixShape, type TensorData } from './tensor_data.ts';
 
 const DTYPES: Readonly<Record<PlainFormat, DType>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
-
-/** Whether a format is floats without scales. */
-export function isPlain(format: WeightFormat): format is PlainFormat {
-  return Object.hasOwn(DTYPES, format);
-}
 
 /** The safetensors name of a plain format. */
 export function dtypeOf(format: PlainFormat): DType {

@@ -6,7 +6,8 @@ import { WeightError } from '../errors.ts';
 import { byteTokenizer, MIN_BYTE_VOCAB } from './byte_tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { INDEX_FILE } from './index_file.ts';
-import { dtypeOf, isPlain } from './stored_blocks.ts';
+import { isPlain } from '../tensor.ts';
+import { dtypeOf } from './stored_blocks.ts';
 import type { CheckpointWeight } from './tensor_data.ts';
 import { writeSafetensors, writeWhole } from './writer_node.ts';
 

@@ -6,7 +6,7 @@ import {
   type DType,
   elements,
   encodeWeights,
-  FORMAT_BYTES,
+  PLAIN_BYTES,
   type PlainFormat,
 } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -106,7 +106,7 @@ function generate(
   begin: number,
   length: number,
 ): Uint8Array<ArrayBuffer> {
-  const pairBytes = 2 * FORMAT_BYTES[format];
+  const pairBytes = 2 * PLAIN_BYTES[format];
   const first = Math.floor(begin / pairBytes);
   const end = Math.ceil((begin + length) / pairBytes);
   const bytes = allocate('synthetic', (end - first) * pairBytes);

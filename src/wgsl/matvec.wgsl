@@ -2,12 +2,12 @@
 //
 // A workgroup owns GROUPS groups of ROWS rows of w and a tile of TOKENS rows of x. Its teams (subgroups or 32 invocations)
 // are spread over the groups; those of one group share the columns, so that small matrices too keep the whole GPU busy.
-// Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights), so each weight is read once for the whole
-// tile; then teams sum over their lanes, and the workgroup over its teams.
+// Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights) or, of compressed weights, in units of 32, so
+// each weight is read once for the whole tile; then teams sum over their lanes, and the workgroup over its teams.
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
-// Library files give: the team and entry point, load_rows8 (buffers_*), load_x8 (x_blocks), norm_x (norm_*), tile_item
-// (rows_*), out4 (out_*).
+// Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
+// (x_blocks), norm_x (norm_*), tile_item (rows_*), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -63,22 +63,10 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     for (var r = 0u; r < ROWS; r++) {
       rows[r] = base + min(first + group * ROWS + r, last);
     }
-    var sums: array<vec4<f32>, TOKENS * ROWS>;
-    var squares: array<vec4<f32>, SQUARES>;
-    for (var block = part * team.size + team.lane; block < BLOCKS; block += team.size * parts) {
-      var wb = load_rows8(buffer, rows, block);
-      for (var t = 0u; t < TOKENS; t++) {
-        let raw = load_x8(x_rows[t], block);
-        let xb = norm_x(raw, block);
-        for (var r = 0u; r < ROWS; r++) {
-          sums[t * ROWS + r] += wb[r].lo * xb.lo;
-          sums[t * ROWS + r] += wb[r].hi * xb.hi;
-        }
-        if (NORMED) {
-          squares[t / 4u][t % 4u] += dot8(raw, raw);
-        }
-      }
-    }
+    // Explicit, because a variable of a loop without a value may keep that of the round before.
+    var sums = array<vec4<f32>, TOKENS * ROWS>();
+    var squares = array<vec4<f32>, SQUARES>();
+    walk(buffer, &rows, &x_rows, part * team.size + team.lane, team.size * parts, &sums, &squares);
     for (var t = 0u; t < TOKENS; t++) {
       var sum = vec4<f32>(0.0);
       for (var r = 0u; r < ROWS; r++) {

@@ -7,8 +7,8 @@
 // and the workgroup over its teams. The order of additions depends on widths and the team alone. Where experts lie in
 // more buffers than a call binds, each call adds what its own hold.
 //
-// Library files give: the team and entry point, load_rows8 (buffers_*), decode8 (weight_*), load_x8 (x_blocks),
-// route_token (route_softmax), out4 (out_add).
+// Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*), weights (weight_*), load_x8
+// (x_blocks), route_token (route_softmax), out4 (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -58,35 +58,8 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   }
   var near = vec4<f32>(0.0);
   var far = vec4<f32>(0.0);
-  for (var item = local_index; item < SHARE_BLOCKS + TOP_K * BLOCKS; item += WG) {
-    if (item < SHARE_BLOCKS) {
-      if (params.with_share != 0u) {
-        let xb = load_share_x8(token, item);
-        let row = params.row_begin;
-        near += vec4<f32>(
-          dot8(load_share8(row + rows[0], item), xb), dot8(load_share8(row + rows[1], item), xb),
-          dot8(load_share8(row + rows[2], item), xb), dot8(load_share8(row + rows[3], item), xb));
-        far += vec4<f32>(
-          dot8(load_share8(row + rows[4], item), xb), dot8(load_share8(row + rows[5], item), xb),
-          dot8(load_share8(row + rows[6], item), xb), dot8(load_share8(row + rows[7], item), xb));
-      }
-    } else {
-      let choice = (item - SHARE_BLOCKS) / BLOCKS;
-      let expert = routed_experts[choice];
-      if (held(expert)) {
-        let block = (item - SHARE_BLOCKS) % BLOCKS;
-        let row = expert_in_buffer(expert - params.expert_begin) * params.row_count;
-        var at = rows;
-        for (var r = 0u; r < ROWS; r++) {
-          at[r] += row;
-        }
-        var wb = load_rows8(buffer_of(expert - params.expert_begin), at, block);
-        let xb = load_x8(token * TOP_K + choice, block);
-        let weight = routed_weight(choice);
-        near += weight * vec4<f32>(dot8(wb[0], xb), dot8(wb[1], xb), dot8(wb[2], xb), dot8(wb[3], xb));
-        far += weight * vec4<f32>(dot8(wb[4], xb), dot8(wb[5], xb), dot8(wb[6], xb), dot8(wb[7], xb));
-      }
-    }
+  for (var item = local_index; item < ITEMS; item += WG) {
+    add_item(token, item, rows, &near, &far);
   }
   team_put(0u, near, local_index);
   team_put(1u, far, local_index);
@@ -110,16 +83,12 @@ fn held(expert: u32) -> bool {
   return expert >= params.expert_begin && expert - params.expert_begin < params.expert_count;
 }
 
-fn load_share8(row: u32, block: u32) -> Block8 {
-  let at = (row * SHARE_BLOCKS + block) * BLOCK_LOADS;
-  return decode8(share_w[at], share_w[at + BLOCK_LOADS - 1u]);
-}
-
-fn load_share_x8(row: u32, block: u32) -> Block8 {
-  let at = (row * SHARE_BLOCKS + block) * 2u;
-  let b = Block8(share_x[at], share_x[at + 1u]);
-  if (SHARE_K % 8u != 0u && block == SHARE_BLOCKS - 1u) {
-    return begin8(b, SHARE_K % 8u);
+// Rows of an expert within its buffer.
+fn rows_of(expert: u32, rows: array<u32, ROWS>) -> array<u32, ROWS> {
+  let row = expert_in_buffer(expert - params.expert_begin) * params.row_count;
+  var at = rows;
+  for (var r = 0u; r < ROWS; r++) {
+    at[r] += row;
   }
-  return b;
+  return at;
 }

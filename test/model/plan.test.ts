@@ -4,7 +4,7 @@ import { KernelError } from '../../src/errors.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { type PlanOptions, planDecode, planPrefill } from '../../src/model/step3.ts';
-import { FORMAT_BYTES, padRow } from '../../src/tensor.ts';
+import { PLAIN_BYTES, padRow } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
 function options(
@@ -13,7 +13,7 @@ function options(
   maxBindingBytes = BASELINE.maxBindingBytes,
 ): PlanOptions {
   return {
-    layout: weightLayout(preset(name), () => 'bf16', maxBindingBytes),
+    layout: weightLayout(preset(name), () => ({ format: 'bf16' }), maxBindingBytes),
     cache: { sequences: 4, maxContext: 1024, pages: 64, kv: 'f16' },
     caps: { ...BASELINE, maxBindingBytes },
     deterministic: false,
@@ -79,7 +79,7 @@ describe('plans', () => {
       const plan = planDecode(
         config,
         {
-          layout: weightLayout(config, () => 'bf16', limit),
+          layout: weightLayout(config, () => ({ format: 'bf16' }), limit),
           cache: { sequences: 64, maxContext: 1024, pages: 1024, kv: 'f16' },
           caps: { ...BASELINE, maxBindingBytes: limit },
           deterministic: false,
@@ -113,7 +113,7 @@ describe('plans', () => {
     expect(elements / 1e9).toBeCloseTo(316.29, 2);
     const gateUp = o.layout.matrices.get('layers.4.moe.gate_up_proj');
     const bytes =
-      gateUp?.shards.map((s) => s.expertCount * s.rowCount * padRow(gateUp.cols) * FORMAT_BYTES.bf16) ?? [];
+      gateUp?.shards.map((s) => s.expertCount * s.rowCount * padRow(gateUp.cols) * PLAIN_BYTES.bf16) ?? [];
     expect(bytes.length).toBeGreaterThan(48);
     expect(Math.max(...bytes)).toBeLessThanOrEqual(BASELINE.maxBindingBytes);
   });

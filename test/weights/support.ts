@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { expect } from 'vitest';
 import { configToJson, PRESETS } from '../../src/config/index.ts';
 import type { ConfigError, WeightError } from '../../src/errors.ts';
-import { type DType, FORMAT_BYTES } from '../../src/tensor.ts';
+import { type DType, PLAIN_BYTES, type PlainFormat } from '../../src/tensor.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { encodeSafetensors } from '../../src/weights/safetensors.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
@@ -48,7 +48,7 @@ export async function readBytes(
   length: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { format, rows, cols, readRows } = checkpoint.weight(name)!;
-  const rowBytes = cols * FORMAT_BYTES[format];
+  const rowBytes = cols * PLAIN_BYTES[format as PlainFormat];
   const expert = Math.floor(begin / (rows * rowBytes));
   const from = begin - expert * rows * rowBytes;
   const first = Math.floor(from / rowBytes);

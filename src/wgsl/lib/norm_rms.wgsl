@@ -8,6 +8,11 @@ fn norm_x(x: Block8, block: u32) -> Block8 {
   return Block8(x.lo * gamma[block * 2u], x.hi * gamma[block * 2u + 1u]);
 }
 
+// Gamma beyond the last column is zero, and may not be there at all beyond a block of 8.
+fn norm_x4(x: vec4<f32>, quad: u32) -> vec4<f32> {
+  return x * gamma[min(quad, BLOCKS * 2u - 1u)];
+}
+
 fn norm_scale(sum_of_squares: f32) -> f32 {
   return inverseSqrt(sum_of_squares / f32(K) + params.eps);
 }

@@ -1,0 +1,46 @@
+/** Weights as kernels bind them: bindings, library files and constants of every format. */
+import { isPlain, type RowFormat, rowFault } from '../formats/index.ts';
+import { padRow } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
+import { type Buffers, buffersLib } from './buffers.ts';
+import type { BindingSpec } from './kernel.ts';
+
+const FETCH: readonly WgslName[] = ['lib/fetch_1', 'lib/fetch_2', 'lib/fetch_3', 'lib/fetch_4'];
+
+/** What is wrong with rows of `cols` columns in this format, or undefined. */
+export function weightFault(row: RowFormat, cols: number): string | undefined {
+  const fault = rowFault(row, cols);
+  return fault === undefined ? undefined : `format: expected ${fault}`;
+}
+
+/** The binding of a matrix `[rows, cols]`. */
+export function weightBinding({ format, group }: RowFormat, rows: number, cols: number): BindingSpec {
+  return { type: format, group, dims: [rows, padRow(cols)], cols, use: 'in', weight: true };
+}
+
+/** Constants of the library files. */
+export function weightConstants({ format, group }: RowFormat): Record<string, number> {
+  return (format === 'fp8' || format === 'int4') && group !== undefined ? { GROUP: group } : {};
+}
+
+/** Library files for kernels that read blocks of 8 columns (`load_weight8`). */
+export function blockLibs({ format }: RowFormat): WgslName[] {
+  if (isPlain(format)) return [`lib/weight_${format}`];
+  return [`lib/weight_${format}`, 'lib/units', 'lib/fetch_1', 'lib/share_none'];
+}
+
+/** Library files for matvec, which walks the columns in steps of the format. */
+export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
+  if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];
+  return [...unitLibs(format, buffers), 'lib/share_none', 'lib/walk_units'];
+}
+
+/** Library files for moe_down, which has a second matrix. */
+export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
+  if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/down_blocks'];
+  return [...unitLibs(format, buffers), 'lib/norm_none', 'lib/down_units'];
+}
+
+function unitLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
+  return [`lib/weight_${format}`, 'lib/units', FETCH[(buffers?.length ?? 1) - 1], 'lib/unit_dot'];
+}

@@ -1,0 +1,99 @@
+// Products of units of compressed weights with x. The kernel gives ROWS and TOKENS; load_x4 is in the walk over units.
+
+// A unit of each of several rows of one buffer. All loads are under one branch, so that they are under way together.
+fn load_units(buffer: u32, rows: array<u32, ROWS>, unit: u32) -> array<Unit, ROWS> {
+  var out = array<Unit, ROWS>();
+  switch (buffer) {
+    case 0u: {
+      for (var r = 0u; r < ROWS; r++) {
+        out[r] = load_unit(0u, K, rows[r], unit);
+      }
+    }
+    case 1u: {
+      for (var r = 0u; r < ROWS; r++) {
+        out[r] = load_unit(1u, K, rows[r], unit);
+      }
+    }
+    case 2u: {
+      for (var r = 0u; r < ROWS; r++) {
+        out[r] = load_unit(2u, K, rows[r], unit);
+      }
+    }
+    default: {
+      for (var r = 0u; r < ROWS; r++) {
+        out[r] = load_unit(3u, K, rows[r], unit);
+      }
+    }
+  }
+  return out;
+}
+
+// Adds the products of a unit of each row with the rows of x to `sums` [TOKENS, ROWS], and the squares of x, where there
+// is a norm, to `squares`. `source` is SHARED for a second matrix with an x of its own.
+fn add_unit(
+  source: u32,
+  unit: u32,
+  units: ptr<function, array<Unit, ROWS>>,
+  x_rows: ptr<function, array<u32, TOKENS>>,
+  sums: ptr<function, array<f32, TOKENS * ROWS>>,
+  squares: ptr<function, array<vec4<f32>, SQUARES>>,
+) {
+  let turn = unit * 8u + unit % 8u;
+  // Which half of the columns the first four slots hold.
+  let turned = unit % 8u >= 4u;
+  for (var half = 0u; half < 2u; half++) {
+    // Explicit, because a variable of a loop without a value may keep that of the round before.
+    var raw = array<f32, TOKENS * ROWS>();
+    var x_sums = array<vec4<f32>, TOKENS>();
+    for (var j = half * 2u; j < half * 2u + 2u; j++) {
+      var blocks: array<Block8, ROWS>;
+      for (var r = 0u; r < ROWS; r++) {
+        blocks[r] = raw8((*units)[r], j);
+      }
+      for (var t = 0u; t < TOKENS; t++) {
+        let quad = turn ^ (j * 2u);
+        let near = load_x4(source, (*x_rows)[t], quad);
+        let far = load_x4(source, (*x_rows)[t], quad ^ 1u);
+        let x_near = norm_x4(near, quad);
+        let x_far = norm_x4(far, quad ^ 1u);
+        for (var r = 0u; r < ROWS; r++) {
+          raw[t * ROWS + r] = add4(raw[t * ROWS + r], blocks[r].lo, x_near);
+          raw[t * ROWS + r] = add4(raw[t * ROWS + r], blocks[r].hi, x_far);
+        }
+        x_sums[t] += x_near + x_far;
+        if (NORMED) {
+          (*squares)[t / 4u][t % 4u] += dot(near, near) + dot(far, far);
+        }
+      }
+    }
+    let second = HALVES && (half == 1u) != turned;
+    for (var t = 0u; t < TOKENS; t++) {
+      let offset = dot(x_sums[t], OFFSET);
+      let x_sum = dot(x_sums[t], vec4<f32>(1.0));
+      for (var r = 0u; r < ROWS; r++) {
+        let scale = select((*units)[r].scale.x, (*units)[r].scale.y, second);
+        let shift = select((*units)[r].shift.x, (*units)[r].shift.y, second);
+        var levels = raw[t * ROWS + r] - offset;
+        if (ZEROS) {
+          levels -= shift * x_sum;
+        }
+        (*sums)[t * ROWS + r] += scale * levels;
+        if (SHIFTED) {
+          (*sums)[t * ROWS + r] += shift * x_sum;
+        }
+      }
+    }
+  }
+}
+
+fn add4(sum: f32, a: vec4<f32>, b: vec4<f32>) -> f32 {
+  return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+
+// What of a quad lies before column `cols`: the rest is padding that nobody wrote.
+fn begin4(v: vec4<f32>, quad: u32, cols: u32) -> vec4<f32> {
+  if (cols % 32u == 0u) {
+    return v;
+  }
+  return select(vec4<f32>(0.0), v, vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(cols));
+}

@@ -1,0 +1,104 @@
+// What all compressed formats share. A row is cut into units of 32 columns, whose small integers lie in planes, and whose
+// scales follow the planes of the row; quad q of a unit (four columns) stands in slot q ^ (unit % 8), so that lanes that read
+// neighbouring units meet x in different memory banks (src/formats/planes.ts has the layout).
+//
+// Integers become floats without conversions, which are slow: their bits are put into the mantissa of a binary16 whose
+// exponent makes the value OFFSET + n, exact; OFFSET is taken off a whole unit at once, times the sum of x.
+//
+// A weight_* file gives OFFSET, HALVES, SHIFTED, ZEROS, load_unit and raw8; fetch_* gives fetch and fetch_word.
+
+struct Block8 {
+  lo: vec4<f32>,
+  hi: vec4<f32>,
+}
+
+// Integers of 32 columns and their scales: a weight is scale * n + shift, or scale * (n - shift) where ZEROS. Two scales
+// where HALVES: for columns 0..15 and 16..31.
+struct Unit {
+  lo: vec4<u32>,
+  hi: vec4<u32>,
+  scale: vec2<f32>,
+  shift: vec2<f32>,
+}
+
+// Source of fetch that is no buffer of w: a second matrix of the same format.
+const SHARED: u32 = 4u;
+
+fn units_of(cols: u32) -> u32 {
+  return (cols + 31u) / 32u;
+}
+
+// Words rounded up to whole 128-bit loads.
+fn whole_row(words: u32) -> u32 {
+  return (words + 3u) / 4u * 4u;
+}
+
+// A non-negative integer below 2^23 as a float.
+fn small_float(n: u32) -> f32 {
+  return bitcast<f32>(n | 0x4b000000u) - 8388608.0;
+}
+
+// Binary16 number i of those that begin at word `base`.
+fn half_at(source: u32, base: u32, i: u32) -> f32 {
+  return unpack2x16float(fetch_word(source, base + i / 2u) >> (16u * (i % 2u))).x;
+}
+
+// Eight 4-bit integers of a word of a plane: OFFSET is (256, 16, 256, 16).
+fn nibbles8(v: u32) -> Block8 {
+  let turned = (v >> 8u) | (v << 24u);
+  let a = unpack2x16float((v & 0x003c003cu) | 0x5c005c00u);
+  let b = unpack2x16float((v & 0x03c003c0u) | 0x4c004c00u);
+  let c = unpack2x16float((turned & 0x003c003cu) | 0x5c005c00u);
+  let d = unpack2x16float((turned & 0x03c003c0u) | 0x4c004c00u);
+  return Block8(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+}
+
+// The same with higher bits, which stand from bits 6 and 22 of a word for each of the four columns: OFFSET is 256.
+fn nibbles8_with(v: u32, high: vec4<u32>) -> Block8 {
+  let a = unpack2x16float((v & 0x003c003cu) | high.x | 0x5c005c00u);
+  let b = unpack2x16float(((v >> 4u) & 0x003c003cu) | high.y | 0x5c005c00u);
+  let c = unpack2x16float(((v >> 8u) & 0x003c003cu) | high.z | 0x5c005c00u);
+  let d = unpack2x16float((((v >> 12u) | (v << 20u)) & 0x003c003cu) | high.w | 0x5c005c00u);
+  return Block8(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+}
+
+// Eight integers as they are, two to a word in its halves.
+fn pairs8(a: u32, b: u32, c: u32, d: u32) -> Block8 {
+  let e = unpack2x16float(a);
+  let f = unpack2x16float(b);
+  let g = unpack2x16float(c);
+  let h = unpack2x16float(d);
+  return Block8(vec4<f32>(e.x, f.x, g.x, h.x), vec4<f32>(e.y, f.y, g.y, h.y));
+}
+
+// Four unsigned bytes: OFFSET is 1024.
+fn bytes4(v: u32) -> vec4<f32> {
+  let even = unpack2x16float((v & 0x00ff00ffu) | 0x64006400u);
+  let odd = unpack2x16float(((v >> 8u) & 0x00ff00ffu) | 0x64006400u);
+  return vec4<f32>(even.x, odd.x, even.y, odd.y);
+}
+
+// The weights of a block of 8 columns.
+fn block_of(u: Unit, block: u32) -> Block8 {
+  let unit = block / 4u;
+  let raw = raw8(u, (block % 4u) ^ (unit % 8u / 2u));
+  let second = HALVES && block % 4u >= 2u;
+  let scale = select(u.scale.x, u.scale.y, second);
+  let shift = select(u.shift.x, u.shift.y, second);
+  var b = Block8(raw.lo - OFFSET, raw.hi - OFFSET);
+  if (ZEROS) {
+    b = Block8((b.lo - shift) * scale, (b.hi - shift) * scale);
+  } else if (SHIFTED) {
+    b = Block8(b.lo * scale + shift, b.hi * scale + shift);
+  } else {
+    b = Block8(b.lo * scale, b.hi * scale);
+  }
+  if (unit % 2u == 1u) {
+    return Block8(b.hi, b.lo);
+  }
+  return b;
+}
+
+fn load_weight8(row: u32, block: u32) -> Block8 {
+  return block_of(load_unit(0u, K, row, block / 4u), block);
+}

@@ -1,0 +1,36 @@
+// iq4_xs: 4 bits that choose one of 16 uneven levels; for 32 columns a scale of 6 bits, less 32, and an f16 scale of those
+// for 256.
+const OFFSET: vec4<f32> = vec4<f32>(0.0);
+const HALVES: bool = false;
+const SHIFTED: bool = false;
+const ZEROS: bool = false;
+
+fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+  let units = units_of(cols);
+  let blocks = units / 8u;
+  let base = row * whole_row(blocks * 34u);
+  let at = base + blocks * 32u + unit / 8u * 2u;
+  let first = fetch_word(source, at);
+  let part = unit % 8u;
+  let low = (fetch_word(source, at + 1u) >> (4u * part)) & 15u;
+  let high = (first >> (16u + 2u * part)) & 3u;
+  let scale = unpack2x16float(first).x * (small_float(low | (high << 4u)) - 32.0);
+  return Unit(fetch(source, base / 4u + unit), vec4<u32>(0u), vec2<f32>(scale), vec2<f32>(0.0));
+}
+
+// Levels of iq4_nl, each with 128 added, four to a word.
+fn iq4_level(n: u32) -> f32 {
+  let low = select(0x3f2d1801u, 0x766a5d4fu, (n & 4u) != 0u);
+  let high = select(0xa6998d81u, 0xf1d9c5b5u, (n & 4u) != 0u);
+  let levels = select(low, high, (n & 8u) != 0u);
+  return small_float((levels >> (8u * (n & 3u))) & 255u) - 128.0;
+}
+
+fn raw8(u: Unit, j: u32) -> Block8 {
+  let v = (u.lo[j] >> 2u) | (u.lo[j] << 30u);
+  return Block8(
+    vec4<f32>(iq4_level(v & 15u), iq4_level((v >> 4u) & 15u), iq4_level((v >> 8u) & 15u), iq4_level((v >> 12u) & 15u)),
+    vec4<f32>(
+      iq4_level((v >> 16u) & 15u), iq4_level((v >> 20u) & 15u), iq4_level((v >> 24u) & 15u), iq4_level(v >> 28u)),
+  );
+}

@@ -1,0 +1,16 @@
+// q4_0: 4 bits, less 8, and an f16 scale for 32.
+const OFFSET: vec4<f32> = vec4<f32>(264.0, 24.0, 264.0, 24.0);
+const HALVES: bool = false;
+const SHIFTED: bool = false;
+const ZEROS: bool = false;
+
+fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+  let units = units_of(cols);
+  let base = row * whole_row(units * 4u + (units + 1u) / 2u);
+  let scale = half_at(source, base + units * 4u, unit);
+  return Unit(fetch(source, base / 4u + unit), vec4<u32>(0u), vec2<f32>(scale), vec2<f32>(0.0));
+}
+
+fn raw8(u: Unit, j: u32) -> Block8 {
+  return nibbles8(u.lo[j]);
+}

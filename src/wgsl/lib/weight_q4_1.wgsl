@@ -1,0 +1,16 @@
+// q4_1: 4 bits, an f16 scale and an f16 shift for 32.
+const OFFSET: vec4<f32> = vec4<f32>(256.0, 16.0, 256.0, 16.0);
+const HALVES: bool = false;
+const SHIFTED: bool = true;
+const ZEROS: bool = false;
+
+fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+  let units = units_of(cols);
+  let base = row * whole_row(units * 4u + units);
+  let pair = unpack2x16float(fetch_word(source, base + units * 4u + unit));
+  return Unit(fetch(source, base / 4u + unit), vec4<u32>(0u), vec2<f32>(pair.x), vec2<f32>(pair.y));
+}
+
+fn raw8(u: Unit, j: u32) -> Block8 {
+  return nibbles8(u.lo[j]);
+}

@@ -1,0 +1,18 @@
+// q5_0: 5 bits in planes of 4 and 1, less 16, and an f16 scale for 32.
+const OFFSET: vec4<f32> = vec4<f32>(272.0);
+const HALVES: bool = false;
+const SHIFTED: bool = false;
+const ZEROS: bool = false;
+
+fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+  let units = units_of(cols);
+  let base = row * whole_row(units * 5u + (units + 1u) / 2u);
+  let scale = half_at(source, base + units * 5u, unit);
+  return Unit(fetch(source, base / 4u + unit), vec4<u32>(fetch_word(source, base + units * 4u + unit), 0u, 0u, 0u), vec2<f32>(scale), vec2<f32>(0.0));
+}
+
+fn raw8(u: Unit, j: u32) -> Block8 {
+  let h = u.hi.x >> (4u * j);
+  let high = vec4<u32>(h << 6u, h << 5u, h << 4u, h << 3u) & vec4<u32>(0x00400040u);
+  return nibbles8_with(u.lo[j], high);
+}
