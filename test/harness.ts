@@ -20,14 +20,16 @@ export async function testGpu(): Promise<Gpu | undefined> {
 /** A GPU, resolved before tests are collected so that skipped ones are seen as skipped. */
 export const gpu: Gpu | undefined = await testGpu();
 
-/** Tests every shape of `kernel` on every variant that the adapter can run. */
+/** Tests every shape of `kernel` on every variant that the adapter can run, or on the first of them. */
 export function testKernel(kernel: AnyKernel): void {
   describe(kernel.name, () => {
     const pipelines = gpu === undefined ? undefined : new PipelineCache(gpu.device);
     afterAll(() => gpu?.check());
+    const first = kernel.variants.find((variant) => gpu === undefined || variant.available(gpu.caps));
     for (const variant of kernel.variants) {
       for (const [i, shape] of kernel.shapes.test.entries()) {
         const runnable = gpu !== undefined && variant.available(gpu.caps);
+        if (shape.once === true && variant !== first) continue;
         it.skipIf(!runnable)(`${variant.name}: ${shape.name}`, async () => {
           if (gpu === undefined || pipelines === undefined) return;
           const input = makeCase(kernel, shape.params, 1000 + i);

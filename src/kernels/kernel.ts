@@ -100,6 +100,8 @@ export interface Shape<P> {
   readonly params: P;
   /** Benchmark shapes: `real` are those of the released model (the default), `small` those of small presets. */
   readonly set?: 'real' | 'small';
+  /** Test shapes: one variant is enough on slow devices, since others differ in nothing that the shape is about. */
+  readonly once?: boolean;
 }
 
 /** One way of running a kernel: which library files it is joined with and what it needs of the adapter. */

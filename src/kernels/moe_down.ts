@@ -188,6 +188,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
       ...FORMAT_CASES.map(({ name, format, group, K }) => ({
         name,
         params: downCase(2, 4, 2, K, K, 21, { format, group }),
+        once: true,
       })),
       {
         name: 'q8_0, two widths, in two buffers',
@@ -196,6 +197,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
       {
         name: 'q4_k, two widths, in three buffers',
         params: downCase(3, 5, 3, 512, 256, 30, { format: 'q4_k', buffers: [2, 2, 1] }),
+        once: true,
       },
     ],
     bench: [

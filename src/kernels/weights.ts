@@ -42,5 +42,7 @@ export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
 }
 
 function unitLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
-  return [`lib/weight_${format}`, 'lib/units', FETCH[(buffers?.length ?? 1) - 1], 'lib/unit_dot'];
+  const count = buffers?.length ?? 1;
+  const rows = count === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
+  return [`lib/weight_${format}`, 'lib/units', FETCH[count - 1], rows, 'lib/unit_dot'];
 }

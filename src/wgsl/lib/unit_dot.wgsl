@@ -1,33 +1,5 @@
 // Products of units of compressed weights with x. The kernel gives ROWS and TOKENS; load_x4 is in the walk over units.
 
-// A unit of each of several rows of one buffer. All loads are under one branch, so that they are under way together.
-fn load_units(buffer: u32, rows: array<u32, ROWS>, unit: u32) -> array<Unit, ROWS> {
-  var out = array<Unit, ROWS>();
-  switch (buffer) {
-    case 0u: {
-      for (var r = 0u; r < ROWS; r++) {
-        out[r] = load_unit(0u, K, rows[r], unit);
-      }
-    }
-    case 1u: {
-      for (var r = 0u; r < ROWS; r++) {
-        out[r] = load_unit(1u, K, rows[r], unit);
-      }
-    }
-    case 2u: {
-      for (var r = 0u; r < ROWS; r++) {
-        out[r] = load_unit(2u, K, rows[r], unit);
-      }
-    }
-    default: {
-      for (var r = 0u; r < ROWS; r++) {
-        out[r] = load_unit(3u, K, rows[r], unit);
-      }
-    }
-  }
-  return out;
-}
-
 // Adds the products of a unit of each row with the rows of x to `sums` [TOKENS, ROWS], and the squares of x, where there
 // is a norm, to `squares`. `source` is SHARED for a second matrix with an x of its own.
 fn add_unit(
