@@ -40,12 +40,11 @@ fn add_unit(
     }
     let second = HALVES && (half == 1u) != turned;
     for (var t = 0u; t < TOKENS; t++) {
-      let offset = dot(x_sums[t], OFFSET);
       let x_sum = dot(x_sums[t], vec4<f32>(1.0));
       for (var r = 0u; r < ROWS; r++) {
         let scale = select((*units)[r].scale.x, (*units)[r].scale.y, second);
         let shift = select((*units)[r].shift.x, (*units)[r].shift.y, second);
-        var levels = raw[t * ROWS + r] - offset;
+        var levels = raw[t * ROWS + r] - OFFSET * x_sum;
         if (ZEROS) {
           levels -= shift * x_sum;
         }

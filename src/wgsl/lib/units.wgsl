@@ -43,23 +43,23 @@ fn half_at(source: u32, base: u32, i: u32) -> f32 {
   return unpack2x16float(fetch_word(source, base + i / 2u) >> (16u * (i % 2u))).x;
 }
 
-// Eight 4-bit integers of a word of a plane: OFFSET is (256, 16, 256, 16).
+// Eight 4-bit integers of a word of a plane: OFFSET is 16, since they go to the top of the mantissa.
 fn nibbles8(v: u32) -> Block8 {
   let turned = (v >> 8u) | (v << 24u);
-  let a = unpack2x16float((v & 0x003c003cu) | 0x5c005c00u);
-  let b = unpack2x16float((v & 0x03c003c0u) | 0x4c004c00u);
-  let c = unpack2x16float((turned & 0x003c003cu) | 0x5c005c00u);
-  let d = unpack2x16float((turned & 0x03c003c0u) | 0x4c004c00u);
-  return Block8(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+  let mask = 0x03c003c0u;
+  let one = 0x4c004c00u;
+  return pairs8(((v << 4u) & mask) | one, (v & mask) | one, ((turned << 4u) & mask) | one, (turned & mask) | one);
 }
 
-// The same with higher bits, which stand from bits 6 and 22 of a word for each of the four columns: OFFSET is 256.
+// The same with one or two higher bits, which stand from bits 8 and 24 of a word for each of the four columns: OFFSET is 64.
 fn nibbles8_with(v: u32, high: vec4<u32>) -> Block8 {
-  let a = unpack2x16float((v & 0x003c003cu) | high.x | 0x5c005c00u);
-  let b = unpack2x16float(((v >> 4u) & 0x003c003cu) | high.y | 0x5c005c00u);
-  let c = unpack2x16float(((v >> 8u) & 0x003c003cu) | high.z | 0x5c005c00u);
-  let d = unpack2x16float((((v >> 12u) | (v << 20u)) & 0x003c003cu) | high.w | 0x5c005c00u);
-  return Block8(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+  let mask = 0x00f000f0u;
+  let one = 0x54005400u;
+  return pairs8(
+    ((v << 2u) & mask) | high.x | one,
+    ((v >> 2u) & mask) | high.y | one,
+    ((v >> 6u) & mask) | high.z | one,
+    (((v >> 10u) | (v << 22u)) & mask) | high.w | one);
 }
 
 // Eight integers as they are, two to a word in its halves.
@@ -85,7 +85,7 @@ fn block_of(u: Unit, block: u32) -> Block8 {
   let second = HALVES && block % 4u >= 2u;
   let scale = select(u.scale.x, u.scale.y, second);
   let shift = select(u.shift.x, u.shift.y, second);
-  var b = Block8(raw.lo - OFFSET, raw.hi - OFFSET);
+  var b = Block8(raw.lo - vec4<f32>(OFFSET), raw.hi - vec4<f32>(OFFSET));
   if (ZEROS) {
     b = Block8((b.lo - shift) * scale, (b.hi - shift) * scale);
   } else if (SHIFTED) {

@@ -2,7 +2,7 @@
 // --- specialised ---
 const GROUP: u32 = 128u;  // a multiple of 32, or at least a whole row
 
-const OFFSET: vec4<f32> = vec4<f32>(0.0);
+const OFFSET: f32 = 0.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

@@ -2,7 +2,7 @@
 // --- specialised ---
 const GROUP: u32 = 32u;  // a multiple of 32, or at least a whole row
 
-const OFFSET: vec4<f32> = vec4<f32>(256.0, 16.0, 256.0, 16.0);
+const OFFSET: f32 = 16.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = true;

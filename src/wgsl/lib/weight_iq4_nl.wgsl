@@ -1,5 +1,5 @@
 // iq4_nl: 4 bits that choose one of 16 uneven levels, and an f16 scale for 32.
-const OFFSET: vec4<f32> = vec4<f32>(0.0);
+const OFFSET: f32 = 0.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

@@ -1,6 +1,6 @@
 // iq4_xs: 4 bits that choose one of 16 uneven levels; for 32 columns a scale of 6 bits, less 32, and an f16 scale of those
 // for 256.
-const OFFSET: vec4<f32> = vec4<f32>(0.0);
+const OFFSET: f32 = 0.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

@@ -1,5 +1,5 @@
 // mxfp4: e2m1 numbers, and one exponent for 32.
-const OFFSET: vec4<f32> = vec4<f32>(0.0);
+const OFFSET: f32 = 0.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

@@ -1,5 +1,5 @@
 // q2_k: 2 bits; for 16 columns a scale and a minimum of 4 bits, f16 scales of both for 256.
-const OFFSET: vec4<f32> = vec4<f32>(4.0);
+const OFFSET: f32 = 4.0;
 const HALVES: bool = true;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;

@@ -1,5 +1,5 @@
 // q3_k: 3 bits in planes of 2 and 1, less 4; for 16 columns a scale of 6 bits, less 32, and an f16 scale of those for 256.
-const OFFSET: vec4<f32> = vec4<f32>(12.0);
+const OFFSET: f32 = 12.0;
 const HALVES: bool = true;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

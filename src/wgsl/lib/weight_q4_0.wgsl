@@ -1,5 +1,5 @@
 // q4_0: 4 bits, less 8, and an f16 scale for 32.
-const OFFSET: vec4<f32> = vec4<f32>(264.0, 24.0, 264.0, 24.0);
+const OFFSET: f32 = 24.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;

@@ -1,5 +1,5 @@
 // q4_1: 4 bits, an f16 scale and an f16 shift for 32.
-const OFFSET: vec4<f32> = vec4<f32>(256.0, 16.0, 256.0, 16.0);
+const OFFSET: f32 = 16.0;
 const HALVES: bool = false;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;

@@ -1,6 +1,6 @@
 // q4_k: 4 bits; for 256 columns one 128-bit load of scales: for each 32 a scale and a minimum of 6 bits,
 // f16 scales of both.
-const OFFSET: vec4<f32> = vec4<f32>(256.0, 16.0, 256.0, 16.0);
+const OFFSET: f32 = 16.0;
 const HALVES: bool = false;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;

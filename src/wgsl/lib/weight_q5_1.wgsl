@@ -1,5 +1,5 @@
 // q5_1: 5 bits in planes of 4 and 1, an f16 scale and an f16 shift for 32.
-const OFFSET: vec4<f32> = vec4<f32>(256.0);
+const OFFSET: f32 = 64.0;
 const HALVES: bool = false;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;
@@ -13,6 +13,6 @@ fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
 
 fn raw8(u: Unit, j: u32) -> Block8 {
   let h = u.hi.x >> (4u * j);
-  let high = vec4<u32>(h << 6u, h << 5u, h << 4u, h << 3u) & vec4<u32>(0x00400040u);
+  let high = vec4<u32>(h << 8u, h << 7u, h << 6u, h << 5u) & vec4<u32>(0x01000100u);
   return nibbles8_with(u.lo[j], high);
 }

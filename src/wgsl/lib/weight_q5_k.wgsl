@@ -1,6 +1,6 @@
 // q5_k: 5 bits in planes of 4 and 1; for 256 columns one 128-bit load of scales: for each 32 a scale and a minimum of 6 bits,
 // f16 scales of both.
-const OFFSET: vec4<f32> = vec4<f32>(256.0);
+const OFFSET: f32 = 64.0;
 const HALVES: bool = false;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;
@@ -23,6 +23,6 @@ fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
 
 fn raw8(u: Unit, j: u32) -> Block8 {
   let h = u.hi.x >> (4u * j);
-  let high = vec4<u32>(h << 6u, h << 5u, h << 4u, h << 3u) & vec4<u32>(0x00400040u);
+  let high = vec4<u32>(h << 8u, h << 7u, h << 6u, h << 5u) & vec4<u32>(0x01000100u);
   return nibbles8_with(u.lo[j], high);
 }

@@ -1,5 +1,5 @@
 // q6_k: 6 bits in planes of 4 and 2, less 32; signed bytes as scales for 16 columns, an f16 scale of those for 256.
-const OFFSET: vec4<f32> = vec4<f32>(288.0);
+const OFFSET: f32 = 96.0;
 const HALVES: bool = true;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;
@@ -23,6 +23,6 @@ fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
 
 fn raw8(u: Unit, j: u32) -> Block8 {
   let h = select(u.hi.x, u.hi.y, j >= 2u) >> (8u * (j % 2u));
-  let high = vec4<u32>(h << 6u, h << 4u, h << 2u, h) & vec4<u32>(0x00c000c0u);
+  let high = vec4<u32>(h << 8u, h << 6u, h << 4u, h << 2u) & vec4<u32>(0x03000300u);
   return nibbles8_with(u.lo[j], high);
 }

@@ -1,5 +1,5 @@
 // q8_0: bytes, 128 added, and an f16 scale for 32.
-const OFFSET: vec4<f32> = vec4<f32>(1152.0);
+const OFFSET: f32 = 1152.0;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;
