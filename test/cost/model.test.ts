@@ -1,16 +1,12 @@
 /** The cost model apart from the report's tables: conventions, sizing, and what it refuses. */
 import { describe, expect, it } from 'vitest';
-import { PRESETS } from '../../src/config/index.ts';
+import { configToJson, PRESETS } from '../../src/config/index.ts';
 import { sizeAfd } from '../../src/cost/afd.ts';
-import { HARDWARE, hardware } from '../../src/cost/hardware.ts';
-import {
-  COST_MODELS,
-  type CostModel,
-  costModel,
-  step3CostModel,
-  withKvBytes,
-} from '../../src/cost/models.ts';
+import { HARDWARE, hardware } from '../../src/cost/cards.ts';
+import { type CostModel, withKvBytes } from '../../src/cost/models.ts';
+import { COST_MODELS, costModel } from '../../src/cost/presets.ts';
 import { bestPairing, unitCosts } from '../../src/cost/price.ts';
+import { readCostModel } from '../../src/cost/read_model.ts';
 import { minimumSparsity } from '../../src/cost/sparsity.ts';
 import { parameters, tokenCost } from '../../src/cost/token.ts';
 import { InputError } from '../../src/errors.ts';
@@ -40,7 +36,7 @@ describe('conventions', () => {
     const { tensors } = syntheticCheckpoint(PRESETS[name], 0);
     const matrices = [...tensors.values()].filter((tensor) => tensor.shape.length > 1);
     const total = matrices.reduce((sum, tensor) => sum + elements(tensor.shape), 0);
-    expect(parameters(step3CostModel(PRESETS[name], name)).total).toBe(total);
+    expect(parameters(readCostModel(configToJson(PRESETS[name]), name)).total).toBe(total);
   });
 });
 

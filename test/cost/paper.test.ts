@@ -1,8 +1,8 @@
 /** The printed tables of the Step-3 report. */
 import { describe, expect, it } from 'vitest';
-import { HARDWARE, PAPER_HARDWARE } from '../../src/cost/hardware.ts';
+import { HARDWARE, PAPER_HARDWARE } from '../../src/cost/cards.ts';
 import { attentionLayerSeconds } from '../../src/cost/layer_time.ts';
-import { COST_MODELS } from '../../src/cost/models.ts';
+import { COST_MODELS } from '../../src/cost/presets.ts';
 import { bestPairing, pairing } from '../../src/cost/price.ts';
 import { denseBatch, minimumSparsity, modelSparsity, moeBatch } from '../../src/cost/sparsity.ts';
 import { type Cell, paperTables } from '../../src/cost/tables.ts';
