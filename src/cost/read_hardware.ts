@@ -19,7 +19,7 @@ const NUMBERS = [
 const KNOWN = ['name', ...NUMBERS, 'source'];
 
 /** Beyond this a rate is a slip of units: the fastest cards reach some 1e16 FLOP/s. */
-const MOST = 1e20;
+const MOST = 1e21;
 
 /**
  * Reads a parsed file: one definition or a list of them. Fields are those of {@link Hardware}, in FLOP/s, bytes and
@@ -30,7 +30,7 @@ const MOST = 1e20;
 export function readHardware(json: unknown, file: string): readonly Hardware[] {
   const list: unknown[] = Array.isArray(json) ? json : [json];
   if (list.length === 0) throw new ConfigError('hardware', 'at least one definition', json, file);
-  return list.map((each, i) => readOne(each, Array.isArray(json) ? `hardware[${i}]` : '', file));
+  return list.map((each, i) => readOne(each, Array.isArray(json) ? `hardware[${i}]` : 'hardware', file));
 }
 
 function readOne(json: unknown, path: string, file: string): Hardware {

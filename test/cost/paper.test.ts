@@ -41,6 +41,14 @@ describe('what a decoded token needs', () => {
     expect((parameters(COST_MODELS['step3.5-flash']).total / 1e9).toFixed(2)).toBe('196.96');
   });
 
+  it('active parameters of Step-3.5-Flash without routers and head-wise gates are the 11.39 billion seen elsewhere', () => {
+    const [routers, gates] = [42 * 4096 * 288, 4096 * (12 * 64 + 33 * 96)];
+    const { total, active } = parameters(COST_MODELS['step3.5-flash']);
+    expect((active / 1e9).toFixed(2)).toBe('11.46');
+    expect(((active - routers - gates) / 1e9).toFixed(2)).toBe('11.39');
+    expect(((total - gates) / 1e9).toFixed(2)).toBe('196.94');
+  });
+
   it.each([
     ['deepseek-v3', 37],
     ['qwen3-235b', 22],
@@ -135,6 +143,20 @@ describe('throughput', () => {
     expect((50 * system.computed) / system.printed).toBeCloseTo(ms, 1);
   });
 
+  it('implies times per token between the roofline and the aim', () => {
+    const times = cells('Table 8: time');
+    expect(times).toHaveLength(3);
+    for (const { computed, printed } of times) {
+      expect(computed).toBeLessThan(printed);
+      expect(printed).toBeLessThan(50);
+    }
+  });
+
+  it('with four FFN instances is limited by what 40 GB/s per port carry, to within a percent', () => {
+    const [{ computed, printed }] = cells('§7.3');
+    expect(Math.abs(computed / printed - 1)).toBeLessThan(0.01);
+  });
+
   it('falls with attention instances as the report extrapolates', () => {
     const at = (name: string) => cells('Table 8').find(({ row }) => row === name)!.computed;
     expect(((4039 * at('4A2F')) / at('2A2F')).toFixed(0)).toBe('2693');
@@ -151,6 +173,8 @@ describe('throughput', () => {
     ['step3', 'a800', 32768, 1158],
     ['deepseek-v3', 'h20', 32768, 4260],
     ['qwen3-235b', 'h800', 32768, 1287],
+    // 16 query heads per key head, a quarter of the rows that Hopper multiplies.
+    ['qwen3-235b', 'h20', 8192, 495],
     ['qwen3-235b', 'a800', 8192, 551],
     ['qwen3-235b', 'a800', 32768, 2162],
   ])('layer of %s on %s at %d', (model, card, context, micros) => {
