@@ -15,6 +15,7 @@ const DENSE = 'half of the peaks with sparsity';
 /** Rows of Hopper's warpgroup products (PTX: wgmma.mma_async, shape m64nNk16). */
 const HOPPER_ROWS = 64;
 const APPLE = 'Apple newsroom; GPU peak in FP32 where Apple gives one';
+const APPLE_GPU = 'Apple newsroom; GPU peak in FP32: hardware list of huggingface.js';
 
 /** Hardware by name: the four of the paper's tables first. */
 export const HARDWARE: Readonly<Record<string, Hardware>> = {
@@ -57,7 +58,7 @@ export const HARDWARE: Readonly<Record<string, Hardware>> = {
     bytes_per_second: 1.6e12,
     memory_bytes: 64 * GB,
     server_network: ports(8, 200),
-    source: `${PAPER}; the price is the report's estimate; memory: Huawei Atlas 800T A2`,
+    source: `${PAPER}; the price is the report's estimate; memory: SGLang documentation, Atlas 800I A2`,
   },
   h100: {
     name: 'H100',
@@ -84,7 +85,7 @@ export const HARDWARE: Readonly<Record<string, Hardware>> = {
     bytes_per_second: 8.64e11,
     memory_bytes: 48 * GB,
     server_network: ports(4, 200),
-    source: 'NVIDIA L20 datasheet; network: Step-3 report, §6',
+    source: 'NVIDIA L20 datasheet as others quote it; network: Step-3 report, §6',
   },
   l4: {
     name: 'L4',
@@ -126,8 +127,20 @@ export const HARDWARE: Readonly<Record<string, Hardware>> = {
     source: APPLE,
   },
   'm2-ultra': { name: 'Apple M2 Ultra', bytes_per_second: 8e11, memory_bytes: 192 * GB, source: APPLE },
-  m4: { name: 'Apple M4', bytes_per_second: 1.2e11, memory_bytes: 32 * GB, source: APPLE },
-  'm4-max': { name: 'Apple M4 Max', bytes_per_second: 5.46e11, memory_bytes: 128 * GB, source: APPLE },
+  m4: {
+    name: 'Apple M4',
+    fp32_flops: 4.6e12,
+    bytes_per_second: 1.2e11,
+    memory_bytes: 32 * GB,
+    source: APPLE_GPU,
+  },
+  'm4-max': {
+    name: 'Apple M4 Max',
+    fp32_flops: 1.84e13,
+    bytes_per_second: 5.46e11,
+    memory_bytes: 128 * GB,
+    source: APPLE_GPU,
+  },
 };
 
 /** The hardware of the paper's tables, in their order. */

@@ -113,7 +113,7 @@ describe('step3 cost', () => {
   it('names what is wrong', async () => {
     await expect(cost('--model', 'nope')).rejects.toThrow(/model: expected a file, or one of deepseek-v3/);
     await expect(cost('--hardware', 'h800,')).rejects.toThrow(/hardware: expected one of h800, .* got ""/);
-    await expect(cost('--hardware', 'm4-max')).rejects.toThrow(/Apple M4 Max: expected a known peak/);
+    await expect(cost('--hardware', 'm2-ultra')).rejects.toThrow(/Apple M2 Ultra: expected a known peak/);
     await expect(cost('--hardware', 'h100', '--afd')).rejects.toThrow(/H100: expected a known price/);
     await expect(cost('--context', '0')).rejects.toThrow(/integer >= 1/);
     await expect(cost('--tpot', '0', '--afd')).rejects.toThrow(/TPOT/);

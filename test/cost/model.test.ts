@@ -144,8 +144,8 @@ describe('what it refuses', () => {
 
   it('missing prices, peaks and networks', () => {
     expect(() => unitCosts(HARDWARE.h100)).toThrow(/hardware H100: expected a known price per hour/);
-    expect(() => unitCosts({ ...HARDWARE['m4-max'], dollars_per_hour: 1 })).toThrow(
-      /Apple M4 Max: expected a known peak FLOP/,
+    expect(() => unitCosts({ ...HARDWARE['m2-ultra'], dollars_per_hour: 1 })).toThrow(
+      /Apple M2 Ultra: expected a known peak FLOP/,
     );
     expect(() => minimumSparsity(step3, HARDWARE.l4, 0.05)).toThrow(/L4: expected a known server network/);
   });
