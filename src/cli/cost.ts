@@ -7,6 +7,7 @@ import { costPlots } from '../cost/plots.ts';
 import { COST_MODELS } from '../cost/presets.ts';
 import { costReport } from '../cost/report.ts';
 import { type PaperTable, paperTables } from '../cost/tables.ts';
+import { InputError } from '../errors.ts';
 import { readCards, readModel } from './cost_inputs.ts';
 import { paperTableText, reportText } from './cost_text.ts';
 import { type CommonFlags, commonOptions, integer, number } from './options.ts';
@@ -51,7 +52,10 @@ export function costCommand(): Command {
     .addOption(new Option('--weight-bits <n>', 'bits of a weight').choices(['4', '8', '16']).default('8'))
     .option('--exact', 'count FLOPs as first principles do where the report differs')
     .option('--paper', "the report's tables beside the printed values, and nothing else")
-    .option('--plots <folder>', "the report's figures and a roofline as SVG files, and nothing else");
+    .option(
+      '--plots <folder>',
+      "the report's figures and a roofline as SVG files, with the model if it is a file; nothing else",
+    );
   return commonOptions(command)
     .addHelpText(
       'after',
@@ -62,7 +66,7 @@ export function costCommand(): Command {
 
 async function run(flags: CostFlags): Promise<void> {
   if (flags.plots !== undefined) {
-    const files = await writePlots(flags.plots);
+    const files = await writePlots(flags.plots, flags.model);
     print(flags, { files }, () => files.map((file) => `${file}\n`).join(''));
     return;
   }
@@ -88,16 +92,26 @@ function print(flags: CostFlags, json: object, text: () => string): void {
   process.stdout.write(flags.json === true ? `${JSON.stringify(json)}\n` : text());
 }
 
-/** Draws every figure into a folder, which is made if need be; returns the files. */
-async function writePlots(folder: string): Promise<string[]> {
-  mkdirSync(folder, { recursive: true });
+/** Draws every figure, a model from a file with the presets, into a folder, made if need be; returns the files. */
+async function writePlots(folder: string, model: string): Promise<string[]> {
+  const more = Object.hasOwn(COST_MODELS, model) ? [] : [readModel(model)];
+  const plots = costPlots([...Object.values(COST_MODELS), ...more]);
+  makeFolder(folder);
   const files: string[] = [];
-  for (const { file, title, spec } of costPlots()) {
+  for (const { file, title, spec } of plots) {
     const path = join(folder, file);
     writeFileSync(path, await renderSvg(spec, title));
     files.push(path);
   }
   return files;
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new InputError('plots', 'a folder', error instanceof Error ? error.message : error);
+  }
 }
 
 function tableJson({ cells, ...table }: PaperTable): object {

@@ -34,7 +34,7 @@ const LOOK = {
 
 const DOLLARS = '$ per million tokens';
 
-/** All figures, for the models given (those of the report unless given) on the hardware of the report. */
+/** All figures, for the models given (the presets unless given) on the hardware of the report. */
 export function costPlots(models: readonly CostModel[] = Object.values(COST_MODELS)): Plot[] {
   return [costByContext(models), costByHardware(models), figure3(), rooflines(models)];
 }
@@ -65,7 +65,13 @@ function costByContext(models: readonly CostModel[]): Plot {
       encoding: {
         x: contextAxis(CONTEXTS),
         y,
-        color: { field: 'model', type: 'nominal', sort: null, scale: { scheme: 'tableau10' }, title: null },
+        color: {
+          field: 'model',
+          type: 'nominal',
+          sort: null,
+          scale: { scheme: models.length > 10 ? 'tableau20' : 'tableau10' },
+          title: null,
+        },
       },
       layer: [
         { data: { values }, mark: { type: 'line' } },

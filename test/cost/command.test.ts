@@ -90,6 +90,11 @@ describe('step3 cost', () => {
       expect(svg).toMatch(/^<svg [^>]*>\n<title>[^<]+<\/title>/);
       expect(svg).not.toMatch(/NaN|undefined|Infinity/);
     }
+    const mine = join(folder, 'plotted.json');
+    writeFileSync(mine, JSON.stringify(configToJson(PRESETS['step3-tiny'])));
+    await cost('--plots', plots, '--model', mine);
+    expect(readFileSync(join(plots, 'cost-context.svg'), 'utf8')).toContain('plotted.json</text>');
+    await expect(cost('--plots', mine)).rejects.toThrow(/plots: expected a folder/);
   });
 
   it('reads a configuration from a file or its folder', async () => {
