@@ -89,6 +89,8 @@ describe('step3 cost', () => {
       const svg = readFileSync(file, 'utf8');
       expect(svg).toMatch(/^<svg [^>]*>\n<title>[^<]+<\/title>/);
       expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+      // Those of the document are these; to renew them: step3 cost --plots docs
+      expect(svg).toBe(readFileSync(join('docs', basename(file)), 'utf8'));
     }
     const mine = join(folder, 'plotted.json');
     writeFileSync(mine, JSON.stringify(configToJson(PRESETS['step3-tiny'])));

@@ -85,6 +85,25 @@ describe('prices', () => {
     expect(computed.toFixed(3)).toBe(printed.toFixed(3));
   });
 
+  // Figures 1 and 2 print no numbers; these were computed apart, from the tables.
+  it.each([
+    ['deepseek-v3', 'h800', 0.0677, 0.2109],
+    ['kimi-k2', 'h800', 0.0648, 0.208],
+    ['qwen3-235b', 'h20', 0.0618, 0.1933],
+    ['qwen3-32b', 'h20', 0.0828, 0.2618],
+    ['llama4-maverick', 'h20', 0.0672, 0.1343],
+    ['minimax-m1', 'h20', 0.0947, 0.1506],
+    ['ernie-4.5', 'h20', 0.0839, 0.2349],
+    ['pangu-pro', 'h20', 0.0559, 0.1902],
+    ['step3', 'h20', 0.055, 0.1288],
+  ])('totals of %s, with attention on %s', (model, attention, ...totals) => {
+    for (const [i, context] of [8192, 32768].entries()) {
+      const best = bestPairing(tokenCost(COST_MODELS[model], context), PAPER_HARDWARE);
+      expect(best).toMatchObject({ attention: HARDWARE[attention], ffn: HARDWARE.h800 });
+      expect(best.total).toBeCloseTo(totals[i], 4);
+    }
+  });
+
   it('names the hardware of the best pairing', () => {
     const step3 = bestPairing(tokenCost(COST_MODELS.step3, 8192), PAPER_HARDWARE);
     expect([step3.attention.name, step3.ffn.name]).toEqual(['H20', 'H800']);
