@@ -8,7 +8,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 
 export interface RouteParams extends Routing {
@@ -20,10 +21,9 @@ export interface RouteParams extends Routing {
 
 export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
   name: 'moe_route',
-  summary:
-    'softmax over all experts, top-k; stable grouping of (token, choice) pairs by expert, cut into tiles',
+  summary: 'scores of all experts, top-k; stable grouping of (token, choice) pairs by expert, cut into tiles',
   variants: [PLAIN],
-  libs: () => [],
+  libs: (p) => [scoreLib(p)],
   check(p) {
     const fault = routingFault(p);
     if (fault !== undefined) throw new KernelError('moe_route', fault);
@@ -69,13 +69,21 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
     bytesWritten: p.tokens * p.topK * 12 + p.maxTiles * 16, // ids, weights and pairs; tiles
   }),
   tolerance: { abs: 1e-7, rel: 5e-6, cosine: 1e-10 },
-  inputs: (p, random) => ({ router_logits: routingLogits(p, p.tokens, random) }),
+  inputs: (p, random) => routingInputs(p, p.tokens, random),
   shapes: {
     test: [
       { name: 'one token, one expert', params: routeCase(1, 1, 1, 1) },
       { name: 'fewer pairs than experts', params: routeCase(1, 48, 3, 1) },
       { name: 'all experts chosen', params: routeCase(3, 5, 5, 2) },
       { name: 'renormalised', params: { ...routeCase(50, 8, 3, 4), renormalise: true } },
+      {
+        name: 'sigmoid scores with a bias, renormalised and scaled',
+        params: { ...routeCase(50, 32, 8, 4), scoring: 'sigmoid', renormalise: true, scale: 3 },
+      },
+      {
+        name: 'sigmoid scores as they are',
+        params: { ...routeCase(9, 5, 2, 4), scoring: 'sigmoid' },
+      },
       { name: 'one token under a workgroup, one pair over', params: routeCase(255, 6, 1, 4) },
       { name: 'one token over a workgroup', params: routeCase(257, 8, 2, 64) },
       { name: 'more experts than invocations', params: routeCase(125, 288, 8, 8) },

@@ -1,10 +1,10 @@
 /** A checkpoint: a configuration and the tensors it asks for, each checked before any weight is read. */
-import { hasVisionTower, parseConfig, type Step3Config } from '../config/index.ts';
+import { hasVisionTower, type ModelConfig, parseConfig } from '../config/index.ts';
 import { ConfigError, show, WeightError } from '../errors.ts';
 import { formatOf } from '../tensor.ts';
 import { INDEX_FILE, parseIndex } from './index_file.ts';
 import { parseStrictJson } from './json.ts';
-import { expectedTensors, isVisionTensor } from './names.ts';
+import { expectedTensors, isIgnoredTensor, isVisionTensor } from './names.ts';
 import { readHeader, type TensorInfo } from './safetensors.ts';
 import { checkRange, type FileSource, type RangeFile, readText } from './source.ts';
 
@@ -15,7 +15,7 @@ const SINGLE_FILE = 'model.safetensors';
 export interface Checkpoint {
   /** For messages: where it came from. */
   readonly name: string;
-  readonly config: Step3Config;
+  readonly config: ModelConfig;
   /** The language model's tensors, in the order of a forward pass; dtypes are F32, F16 or BF16. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** Bytes of all of them. */
@@ -81,7 +81,7 @@ export function sumBytes(tensors: Iterable<TensorInfo>): number {
   return sum;
 }
 
-async function readConfig(source: FileSource): Promise<{ config: Step3Config; vision: boolean }> {
+async function readConfig(source: FileSource): Promise<{ config: ModelConfig; vision: boolean }> {
   const text = await readText(source, CONFIG_FILE);
   if (text === undefined) throw missing(CONFIG_FILE, source);
   const json = parseStrictJson(text, (expected, found) => {
@@ -139,7 +139,7 @@ function missing(file: string, source: FileSource, index?: ReadonlyMap<string, s
 
 /** The tensors that the configuration asks for, checked; `lister` is the file that should have listed them. */
 function selectTensors(
-  config: Step3Config,
+  config: ModelConfig,
   found: ReadonlyMap<string, TensorInfo>,
   vision: boolean,
   lister: string,
@@ -161,7 +161,7 @@ function selectTensors(
     selected.set(name, tensor);
   }
   for (const { name, file, shape } of found.values()) {
-    if (selected.has(name) || (vision && isVisionTensor(name))) continue;
+    if (selected.has(name) || (vision && isVisionTensor(name)) || isIgnoredTensor(name)) continue;
     throw new WeightError(
       file,
       name,

@@ -113,7 +113,7 @@ function firstAtOrAfter(p: Placement, count: number, target: number): number {
 }
 
 /**
- * A norm's gamma as f32, padded with zeros to a multiple of 8.
+ * A vector as f32, padded with zeros to a multiple of 8; norms that are stored less 1 get it back here.
  *
  * @throws WeightError when a value is NaN or infinite.
  */
@@ -128,5 +128,6 @@ export async function packVector(
   const bytes = await checkpoint.read(vector.tensor, 0, info.bytes);
   checkFinite(info, bytes, 0);
   decodeWeights(format, bytes, 0, vector.length, out);
+  for (let i = 0; i < vector.length; i++) out[i] += vector.plus;
   return out;
 }

@@ -7,7 +7,7 @@
 // depends on widths and the team alone. Where experts lie in several buffers, each call adds what its own hold.
 //
 // Library files give: the team and entry point, load_weight8 and decode8 (weight_*), load_x8 (x_blocks), route_token
-// (route_softmax), out4 (out_add).
+// (route_token), out4 (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup

@@ -1,13 +1,15 @@
 // Routing of any number of tokens by one workgroup: first every invocation chooses experts for its tokens, then the
 // (token, choice) pairs are grouped by expert, keeping their order, and each group is cut into tiles of at most `tile`
 // pairs: counts per expert, then every expert finds its start, then pairs are placed 256 at a time.
-// A token's experts are the TOP_K of largest logits (lower index first among equals), weighted by the softmax over all
-// experts in f32, divided by the weights' sum only if RENORMALISE.
+// A token's experts are the TOP_K of largest keys (lower index first among equals), weighted by their scores. Shares are
+// divided by the sum over all experts or, if RENORMALISE, all scores by the sum over the chosen ones; then weights are
+// multiplied with SCALE. The library score_* gives keys and scores.
 //
 // --- specialised ---
 const EXPERTS: u32 = 8u;          // moe_num_experts
 const TOP_K: u32 = 2u;            // moe_top_k
 const RENORMALISE: bool = false;  // norm_expert_weight
+const SCALE: f32 = 1.0;           // moe_router_scaling_factor
 
 const LOGITS_STRIDE: u32 = (EXPERTS + 7u) / 8u * 8u;
 const WG: u32 = 256u;
@@ -31,22 +33,22 @@ var<workgroup> next: array<u32, EXPERTS>;
 var<workgroup> batch: array<u32, WG>;
 
 struct Choice {
-  logit: f32,
+  key: f32,
   expert: u32,
 }
 
-// The expert that follows `last` in the order of logits.
+// The expert that follows `last` in the order of keys.
 fn next_choice(token: u32, last: Choice) -> Choice {
   let begin = token * LOGITS_STRIDE;
   // Not a constant bound: drivers would unroll the loop at every call.
   let end = begin + EXPERTS;
   var best = Choice(-3.4028234e38, EXPERTS - 1u);
   for (var at = begin; at < end; at++) {
-    let logit = router_logits[at];
     let expert = at - begin;
-    let follows = logit < last.logit || (logit == last.logit && expert > last.expert);
-    if (follows && logit > best.logit) {
-      best = Choice(logit, expert);
+    let key = score_key(router_logits[at], expert);
+    let follows = key < last.key || (key == last.key && expert > last.expert);
+    if (follows && key > best.key) {
+      best = Choice(key, expert);
     }
   }
   return best;
@@ -59,26 +61,30 @@ fn route(token: u32) {
   var chosen = 0.0;
   for (var i = 0u; i < TOP_K; i++) {
     found = next_choice(token, found);
+    let logit = router_logits[token * LOGITS_STRIDE + found.expert];
     if (i == 0u) {
-      top = found.logit;
+      top = logit;
     }
-    let weight = exp(found.logit - top);
+    let weight = score(logit, top);
     chosen += weight;
     expert_ids[token * TOP_K + i] = found.expert;
     expert_weights[token * TOP_K + i] = weight;
     atomicAdd(&counts[found.expert], 1u);
   }
-  var total = chosen;
+  var total = max(chosen, 1e-20);
   if (!RENORMALISE) {
+    total = 1.0;
+  }
+  if (!RENORMALISE && SHARES) {
     total = 0.0;
     let begin = token * LOGITS_STRIDE;
     let end = begin + EXPERTS;
     for (var at = begin; at < end; at++) {
-      total += exp(router_logits[at] - top);
+      total += score(router_logits[at], top);
     }
   }
   for (var i = 0u; i < TOP_K; i++) {
-    expert_weights[token * TOP_K + i] /= total;
+    expert_weights[token * TOP_K + i] *= SCALE / total;
   }
 }
 
