@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { Command, Option } from 'commander';
 import { parseConfig } from '../config/index.ts';
 import { HARDWARE, hardware, PAPER_HARDWARE } from '../cost/hardware.ts';
-import { COST_MODELS, type CostModel, costModel, step3CostModel } from '../cost/models.ts';
+import { COST_MODELS, type CostModel, configCostModel, costModel } from '../cost/models.ts';
 import { type CardReport, type CostReport, costReport } from '../cost/report.ts';
 import { type Cell, type PaperTable, paperTables } from '../cost/tables.ts';
 import { ConfigError } from '../errors.ts';
@@ -76,11 +76,11 @@ function print(flags: CostFlags, json: object, text: () => string): void {
   process.stdout.write(flags.json === true ? `${JSON.stringify(json)}\n` : text());
 }
 
-/** A preset, or Step-3's own configuration from a file or from the folder that holds it. */
+/** A preset, or a configuration from a file or from the folder that holds it. */
 function readModel(model: string): CostModel {
   if (!existsSync(model)) return costModel(model);
   const file = statSync(model).isDirectory() ? join(model, 'config.json') : model;
-  return step3CostModel(parseConfig(parseJson(readFileSync(file, 'utf8'), file), file), basename(model));
+  return configCostModel(parseConfig(parseJson(readFileSync(file, 'utf8'), file), file), basename(model));
 }
 
 function parseJson(text: string, file: string): unknown {

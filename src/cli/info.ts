@@ -1,7 +1,7 @@
 /** `step3 info`: a checkpoint's card, from its headers alone. */
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import { PRESETS, type Step3Config } from '../config/index.ts';
+import { type ModelConfig, PRESETS } from '../config/index.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import { elements, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
@@ -101,7 +101,7 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
 }
 
 /** One key and one value row in every layer, as the cache stores them. */
-function kvBytes(config: Step3Config, bytesEach: number): number {
+function kvBytes(config: ModelConfig, bytesEach: number): number {
   return config.num_hidden_layers * 2 * padRow(config.head_dim) * bytesEach;
 }
 

@@ -1,5 +1,11 @@
 /** Models to be costed, as data: the shapes of their public configurations. */
-import { PRESETS, type Step3Config } from '../config/index.ts';
+import {
+  type AttentionFacts,
+  type FfnFacts,
+  layerFacts,
+  type ModelConfig,
+  PRESETS,
+} from '../config/index.ts';
 import { InputError } from '../errors.ts';
 
 /** Multi-matrix factorisation: query heads that share one key and one value head; a low-rank query. */
@@ -86,37 +92,48 @@ export interface CostModel {
 /** Bytes of an element in FP8 or INT8, in BF16 and in FP32. */
 const [B8, B16, B32] = [1, 2, 4];
 
-/** Step-3's own configuration as a cost model; keys and values in 8 bits as in the paper (§4.1). */
-export function step3CostModel(config: Step3Config, name: string): CostModel {
-  const dense = config.num_hidden_layers - config.moe_layers.length;
-  const layers: Layers<Ffn>[] = [
-    { count: dense, each: { kind: 'dense', intermediate_size: config.intermediate_size } },
-    {
-      count: config.moe_layers.length,
-      each: moe(config.moe_num_experts, config.moe_top_k, config.moe_intermediate_size, {
-        count: 1,
-        width: config.share_expert_dim,
-      }),
-    },
-  ];
+/**
+ * A configuration as a cost model: equal layers together, in order of their first; keys and values in 8 bits as in the
+ * paper (§4.1). Multi-token-prediction blocks are not counted.
+ */
+export function configCostModel(config: ModelConfig, name: string): CostModel {
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => layerFacts(config, layer));
   return {
     name,
     hidden_size: config.hidden_size,
     vocab_size: config.vocab_size,
-    attention: [
-      {
-        count: config.num_hidden_layers,
-        each: {
-          kind: 'mfa',
-          num_attention_heads: config.num_attention_heads,
-          head_dim: config.head_dim,
-          share_q_dim: config.share_q_dim,
-          kv_bytes: B8,
-        },
-      },
-    ],
-    ffn: layers.filter(({ count }) => count > 0),
+    attention: together(layers.map(({ attention }) => costedAttention(attention))),
+    ffn: together(layers.map(({ ffn }) => costedFfn(ffn))),
   };
+}
+
+function costedAttention(facts: AttentionFacts): Attention {
+  const { heads, kvHeads, headDim: head_dim, latent, window, gate } = facts;
+  const common = { num_attention_heads: heads, head_dim, kv_bytes: B8 };
+  if (latent !== undefined) return { kind: 'mfa', ...common, share_q_dim: latent };
+  return {
+    kind: 'gqa',
+    ...common,
+    num_key_value_heads: kvHeads,
+    ...(gate ? { head_wise_gate: true } : {}),
+    ...(window === undefined ? {} : { window }),
+  };
+}
+
+function costedFfn(facts: FfnFacts): Ffn {
+  if (facts.kind === 'dense') return { kind: 'dense', intermediate_size: facts.width };
+  const { experts, topK } = facts.routing;
+  return moe(experts, topK, facts.width, { count: 1, width: facts.shareWidth });
+}
+
+function together<T>(layers: readonly T[]): Layers<T>[] {
+  const counts = new Map<string, { count: number; each: T }>();
+  for (const each of layers) {
+    const key = JSON.stringify(each);
+    const known = counts.get(key) ?? { count: 0, each };
+    counts.set(key, { count: known.count + 1, each: known.each });
+  }
+  return [...counts.values()];
 }
 
 /**
@@ -202,20 +219,8 @@ export const COST_MODELS: Readonly<Record<string, CostModel>> = {
     attention: [{ count: 48, each: gqa(40, 8) }],
     ffn: [{ count: 48, each: moe(64, 8, 1344, { count: 4, width: 1344 }) }],
   },
-  step3: step3CostModel(PRESETS.step3, 'Step-3'),
-  'step3.5-flash': {
-    name: 'Step-3.5-Flash',
-    hidden_size: 4096,
-    vocab_size: 128896,
-    attention: [
-      { count: 12, each: gqa(64, 8, { head_wise_gate: true }) },
-      { count: 33, each: gqa(96, 8, { head_wise_gate: true, window: 512 }) },
-    ],
-    ffn: [
-      { count: 3, each: { kind: 'dense', intermediate_size: 11264 } },
-      { count: 42, each: moe(288, 8, 1280, { count: 1, width: 1280 }) },
-    ],
-  },
+  step3: configCostModel(PRESETS.step3, 'Step-3'),
+  'step3.5-flash': configCostModel(PRESETS['step35-flash'], 'Step-3.5-Flash'),
 };
 
 /** The model of that name; throws InputError listing the known ones. */
@@ -291,7 +296,7 @@ function mla(num_attention_heads: number): MlaAttention {
 function gqa(
   num_attention_heads: number,
   num_key_value_heads: number,
-  more: Pick<Partial<GqaAttention>, 'window' | 'head_wise_gate' | 'kv_bytes'> = {},
+  more: Pick<Partial<GqaAttention>, 'window' | 'kv_bytes'> = {},
 ): GqaAttention {
   return { kind: 'gqa', num_attention_heads, num_key_value_heads, head_dim: 128, kv_bytes: B8, ...more };
 }

@@ -15,6 +15,7 @@ import { moe_route } from './moe_route.ts';
 import { probe_fma } from './probe_fma.ts';
 import { probe_matrix } from './probe_matrix.ts';
 import { probe_read } from './probe_read.ts';
+import { qk_norm_rope } from './qk_norm_rope.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
 import { rope_turns } from './rope_turns.ts';
@@ -29,6 +30,7 @@ export const KERNELS: readonly AnyKernel[] = [
   matmul_matrix,
   rope_turns,
   rope_cache,
+  qk_norm_rope,
   mfa_decode,
   mfa_matrix,
   mfa_combine,

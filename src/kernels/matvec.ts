@@ -164,6 +164,20 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           buffers: [3, 2],
         }),
       },
+      {
+        name: 'experts straight from sigmoid scores, limited activations',
+        params: routed(
+          { experts: 40, topK: 4, scoring: 'sigmoid', renormalise: true, scale: 3 },
+          2 * 9,
+          40,
+          2,
+          {
+            out: 'swiglu',
+            limit: 0.05,
+            norm: 'rms',
+          },
+        ),
+      },
       { name: 'experts, pairs in', params: grouped(6, 33, 40, 12, 1, 1, { format: 'f16' }) },
       {
         name: 'experts, pairs in, three buffers',

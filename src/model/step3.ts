@@ -1,28 +1,23 @@
-/** Plans of Step-3: embedding, layers, final norm, lm_head, sampling. */
-import type { Step3Config } from '../config/index.ts';
+/** Plans of a model: embedding, layers, final norm, lm_head, sampling. */
+import {
+  type AttentionFacts,
+  layerClasses,
+  layerFacts,
+  type ModelConfig,
+  mtpBlocks,
+} from '../config/index.ts';
 import { embed_tokens } from '../kernels/embed_tokens.ts';
 import type { Capabilities } from '../kernels/kernel.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
 import { rope_turns } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { padRow } from '../tensor.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { planAttention } from './attention.ts';
+import type { CacheShape } from './cache.ts';
 import { planFfn } from './ffn.ts';
 import { denseTiling, planLinear } from './linear.ts';
 import { type Plan, PlanBuilder, type SlotPurpose } from './plan.ts';
-import { matrixOf, type StepShape } from './step.ts';
-
-/** The cache that steps of one model share. */
-export interface CacheShape {
-  /** Most sequences at a time. */
-  readonly sequences: number;
-  /** Most positions of one sequence. */
-  readonly maxContext: number;
-  /** Pages of {@link PAGE} positions that all sequences share. */
-  readonly pages: number;
-  readonly kv: KvFormat;
-}
+import { classSlots, matrixOf, PAGE_TABLE, RING_TABLE, type StepShape } from './step.ts';
 
 /** What planning needs beside the configuration. */
 export interface PlanOptions {
@@ -41,9 +36,9 @@ export interface PlanOptions {
  *
  * @throws KernelError when the shape exceeds the adapter's limits.
  */
-export function planDecode(config: Step3Config, options: PlanOptions, batch: number, context: number): Plan {
+export function planDecode(config: ModelConfig, options: PlanOptions, batch: number, context: number): Plan {
   const plan = new PlanBuilder(options.caps, (slot) => slotPurpose(options.layout, slot));
-  const shape = stepShape(options, batch, context, 'next_places');
+  const shape = stepShape(config, options, batch, context, 'next_places');
   planLayers(plan, config, options.layout, shape, 'next_tokens');
   planHead(plan, config, options.layout, shape, batch, false);
   planSample(plan, config, batch, options.cache.sequences);
@@ -64,14 +59,14 @@ export type LogitRows =
  * @throws KernelError when the shape exceeds the adapter's limits.
  */
 export function planPrefill(
-  config: Step3Config,
+  config: ModelConfig,
   options: PlanOptions,
   tokens: number,
   context: number,
   logits: LogitRows,
 ): Plan {
   const plan = new PlanBuilder(options.caps, (slot) => slotPurpose(options.layout, slot));
-  const shape = stepShape(options, tokens, context, 'places');
+  const shape = stepShape(config, options, tokens, context, 'places');
   planLayers(plan, config, options.layout, shape, 'token_ids');
   if (logits.kind === 'all') planHead(plan, config, options.layout, shape, tokens, false);
   if (logits.kind === 'picked') {
@@ -81,17 +76,21 @@ export function planPrefill(
   return plan.finish(tokens);
 }
 
-function stepShape(options: PlanOptions, tokens: number, context: number, placesSlot: string): StepShape {
-  const { cache, caps } = options;
+function stepShape(
+  config: ModelConfig,
+  options: PlanOptions,
+  tokens: number,
+  context: number,
+  placesSlot: string,
+): StepShape {
+  const { cache, caps, deterministic } = options;
   return {
     tokens,
-    sequences: cache.sequences,
-    maxPages: ceilDiv(cache.maxContext, PAGE),
-    pages: cache.pages,
-    kv: cache.kv,
+    cache,
+    classes: layerClasses(config, mtpBlocks(config)),
     context,
-    deterministic: options.deterministic,
-    matrixUnits: caps.matrixUnits && !options.deterministic,
+    deterministic,
+    matrixUnits: caps.matrixUnits && !deterministic,
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
   };
@@ -99,7 +98,7 @@ function stepShape(options: PlanOptions, tokens: number, context: number, places
 
 function planLayers(
   plan: PlanBuilder,
-  config: Step3Config,
+  config: ModelConfig,
   layout: WeightLayout,
   shape: StepShape,
   ids: string,
@@ -120,24 +119,14 @@ function planLayers(
       'embed_tokens',
     );
   }
-  plan.call(
-    rope_turns,
-    {
-      tokens: shape.tokens,
-      D: config.head_dim,
-      theta: config.rope_theta,
-      sequences: shape.sequences,
-      maxPages: shape.maxPages,
-    },
-    {
-      places: shape.placesSlot,
-      page_table: 'page_table',
-      frequencies: 'rope_frequencies',
-      cache_rows: 'cache_rows',
-      turns: 'turns',
-    },
-    'rope_turns',
-  );
+  // Every class of layers once, by the first layer of it.
+  const seen = new Set<string>();
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const facts = layerFacts(config, layer).attention;
+    const { turns } = classSlots(shape, facts);
+    if (!seen.has(turns)) planTurns(plan, facts, shape);
+    seen.add(turns);
+  }
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     plan.enter('attention', layer);
     planAttention(plan, config, layout, layer, shape);
@@ -147,9 +136,27 @@ function planLayers(
   plan.enter('attention');
 }
 
+/** Rotary angles and cache rows of the class of layers that `facts` belong to. */
+function planTurns(plan: PlanBuilder, facts: AttentionFacts, shape: StepShape): void {
+  const { cache, tokens, placesSlot } = shape;
+  const slots = classSlots(shape, facts);
+  plan.call(
+    rope_turns,
+    { tokens, rope: facts.rope, sequences: cache.sequences, maxPages: slots.maxPages },
+    {
+      places: placesSlot,
+      page_table: slots.pageTable,
+      frequencies: slots.frequencies,
+      cache_rows: slots.cacheRows,
+      turns: slots.turns,
+    },
+    slots.turns === 'turns' ? 'rope_turns' : `rope_turns (${slots.turns})`,
+  );
+}
+
 function planHead(
   plan: PlanBuilder,
-  config: Step3Config,
+  config: ModelConfig,
   layout: WeightLayout,
   shape: StepShape,
   rows: number,
@@ -170,7 +177,7 @@ function planHead(
   });
 }
 
-function planSample(plan: PlanBuilder, config: Step3Config, rows: number, sequences: number): void {
+function planSample(plan: PlanBuilder, config: ModelConfig, rows: number, sequences: number): void {
   plan.call(
     sample,
     { rows, vocab: config.vocab_size, logitsStride: padRow(config.vocab_size), sequences },
@@ -189,8 +196,8 @@ function planSample(plan: PlanBuilder, config: Step3Config, rows: number, sequen
 const INPUTS = new Set([
   'token_ids',
   'places',
-  'page_table',
-  'rope_frequencies',
+  PAGE_TABLE,
+  RING_TABLE,
   'picks',
   'row_sequences',
   'sampling_options',
@@ -200,7 +207,7 @@ const INPUTS = new Set([
 ]);
 
 function slotPurpose(layout: WeightLayout, name: string): SlotPurpose {
-  if (INPUTS.has(name)) return 'inputs';
+  if (INPUTS.has(name) || name.startsWith('rope_frequencies')) return 'inputs';
   if (name.endsWith('_cache')) return 'cache';
   return name.includes('#') || layout.vectors.has(name) ? 'weights' : 'activations';
 }

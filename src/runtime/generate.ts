@@ -1,6 +1,7 @@
 /** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
+import type { SequencePages } from './pages.ts';
 import { type PromptToken, prepareChunk, promptTokens } from './prefill.ts';
 import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
 import { TextStream } from './text.ts';
@@ -65,7 +66,7 @@ export async function* generate(
 ): Generated {
   const sequences = open(model, prompts, options);
   const release = await model.exclusive();
-  const owned: number[][] = [];
+  const owned: SequencePages[] = [];
   try {
     for (const sequence of sequences) owned.push(model.pages.take(sequence.limit));
     const tokens = promptTokens(prompts);
@@ -179,7 +180,7 @@ async function prefill(
   model: Model,
   sequences: readonly Sequence[],
   tokens: readonly PromptToken[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   options: GenerateOptions,
 ): Promise<number[]> {
   writeSequences(model, sequences, pages, options);
@@ -205,7 +206,7 @@ async function prefill(
 function writeSequences(
   model: Model,
   sequences: readonly Sequence[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   options: GenerateOptions,
 ): void {
   const seenWords = Math.ceil(model.config.vocab_size / 32);

@@ -1,7 +1,9 @@
 /** Loads a checkpoint's weights into an executor's slots, a bounded piece at a time. */
 
+import { layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
 import { ropeFrequencies } from '../kernels/rope_turns.ts';
 import type { Slot } from '../model/plan.ts';
+import { frequenciesSlot } from '../model/step.ts';
 import { FORMAT_BYTES, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
@@ -47,16 +49,17 @@ export async function loadWeights(
     read += checkpoint.weights.get(vector.tensor)?.bytes ?? 0;
     onProgress(read, checkpoint.bytes);
   }
-  const { head_dim, rope_theta } = checkpoint.config;
-  const frequencies = ropeFrequencies(rope_theta, head_dim);
-  const slot: Slot = {
-    name: 'rope_frequencies',
-    type: 'u32',
-    bytes: frequencies.byteLength,
-    purpose: 'inputs',
-  };
-  put(executor, slot, frequencies);
+  loadFrequencies(executor, checkpoint.config);
   await executor.idle();
+}
+
+/** Rotary frequencies of every class of layers. */
+export function loadFrequencies(executor: Executor, config: ModelConfig): void {
+  for (const { rope, suffix } of layerClasses(config, mtpBlocks(config))) {
+    const frequencies = ropeFrequencies(rope);
+    const slot = { name: frequenciesSlot(suffix), type: 'u32', bytes: frequencies.byteLength } as const;
+    put(executor, { ...slot, purpose: 'inputs' }, frequencies);
+  }
 }
 
 function put(executor: Executor, slot: Slot, values: Float32Array | Uint32Array): void {

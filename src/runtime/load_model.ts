@@ -1,8 +1,8 @@
 /** From a checkpoint to a model that is ready to run. */
 import { InputError } from '../errors.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
+import type { KvFormat } from '../kernels/paged.ts';
+import { cacheShape } from '../model/cache.ts';
 import type { PlanOptions } from '../model/step3.ts';
-import { ceilDiv } from '../tensor.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
 import { type FileSource, withTexts } from '../weights/source.ts';
@@ -107,12 +107,12 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes);
     const planning: PlanOptions = {
       layout,
-      cache: {
+      cache: cacheShape(config, 0, {
         sequences: maxBatch,
         maxContext,
-        pages: ceilDiv(maxContext, PAGE) * maxBatch,
         kv: options.kv ?? 'f16',
-      },
+        together: chunk,
+      }),
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };

@@ -1,14 +1,15 @@
 /** A loaded model: its plans, its cache, and the public operations over them. */
-import type { Step3Config } from '../config/index.ts';
+import { layerClasses, type ModelConfig } from '../config/index.ts';
 import { InputError, Step3Error } from '../errors.ts';
 import { PAGE } from '../kernels/paged.ts';
 import type { Plan } from '../model/plan.ts';
+import { PAGE_TABLE, RING_TABLE } from '../model/step.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/step3.ts';
 import { ceilDiv } from '../tensor.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
 import { type LogitsOptions, logits } from './logits.ts';
-import { PagePool } from './pages.ts';
+import { CachePages, type SequencePages } from './pages.ts';
 import type { TextCodec } from './text.ts';
 
 /** Plans kept ready; each holds bind groups and a small uniform buffer. */
@@ -16,7 +17,7 @@ const MAX_PLANS = 24;
 
 /** A model on a device. Operations run one after another; a second call waits for the first. */
 export class Model {
-  readonly config: Step3Config;
+  readonly config: ModelConfig;
   readonly tokenizer: TextCodec | undefined;
   readonly executor: Executor;
   /** Most positions of one sequence, prompt and result together. */
@@ -24,14 +25,16 @@ export class Model {
   readonly maxBatch: number;
   /** Prompt tokens per prefill step. */
   readonly chunk: number;
-  readonly pages: PagePool;
+  readonly pages: CachePages;
+  /** Most new positions of one sequence in a step: what the rings of its cache have room for. @internal */
+  readonly together: number;
   readonly #planning: PlanOptions;
   readonly #plans = new Map<string, Promise<PreparedPlan>>();
   #turn: Promise<void> = Promise.resolve();
   #disposed = false;
 
   constructor(parts: {
-    config: Step3Config;
+    config: ModelConfig;
     tokenizer: TextCodec | undefined;
     executor: Executor;
     planning: PlanOptions;
@@ -44,7 +47,8 @@ export class Model {
     this.maxContext = parts.planning.cache.maxContext;
     this.maxBatch = parts.planning.cache.sequences;
     this.chunk = parts.chunk;
-    this.pages = new PagePool(parts.planning.cache.pages);
+    this.pages = new CachePages(parts.planning.cache);
+    this.together = parts.planning.cache.ring === undefined ? Number.POSITIVE_INFINITY : parts.chunk;
   }
 
   /**
@@ -139,9 +143,12 @@ export class Model {
     return result;
   }
 
-  /** Page table rows: `pages` of sequence `sequence`. @internal */
-  writePages(sequence: number, pages: readonly number[]): void {
-    this.write('page_table', pages, sequence * ceilDiv(this.maxContext, PAGE));
+  /** Page table rows of sequence `sequence`; after its first plan is made. @internal */
+  writePages(sequence: number, { whole, ring }: SequencePages): void {
+    const { maxContext, ring: shape } = this.#planning.cache;
+    const windows = layerClasses(this.config, 0).map(({ window }) => window);
+    if (windows.includes(undefined)) this.write(PAGE_TABLE, whole, sequence * ceilDiv(maxContext, PAGE));
+    if (shape !== undefined) this.write(RING_TABLE, ring, sequence * shape.pagesEach);
   }
 
   /** Checks token ids against the vocabulary and the context. @internal */

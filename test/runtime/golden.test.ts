@@ -4,7 +4,7 @@ import { readGolden, worst } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
 /** The published reference logits, made by other people's code in float64 (see test/fixtures/README.md). */
-const MODELS = ['step3-tiny', 'step3-small-bf16'] as const;
+const MODELS = ['step3-tiny', 'step3-small-bf16', 'step35-tiny'] as const;
 const MODES = [
   { mode: 'prefill' },
   { mode: 'decode' },
@@ -39,7 +39,7 @@ for (const name of MODELS) {
         `${label}: max |difference| <= ${limit} and the same argmax in every mode`,
         async () => {
           const golden = await readGolden(name);
-          const model = await loadModel(golden.folder, {
+          const model = await loadModel(golden.source, {
             ...device,
             selfTest: false,
             maxContext: 128,

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { configToJson } from '../../src/config/index.ts';
 import { WeightError } from '../../src/errors.ts';
@@ -7,18 +6,16 @@ import { firstNonFinite } from '../../src/weights/finite.ts';
 import { expectedTensors } from '../../src/weights/names.ts';
 import { encodeSafetensors, readHeader } from '../../src/weights/safetensors.ts';
 import { memorySource } from '../../src/weights/source.ts';
-import { directorySource } from '../../src/weights/source_node.ts';
+import { fixtureSource } from '../golden.ts';
 import { digests, loadAll, readBytes, TINY, text, tinyFiles, tinyTensors } from './support.ts';
-
-const fixtures = (name: string) =>
-  directorySource(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)));
 
 describe.each([
   ['step3-tiny', 5, 'F32', 101],
   ['step3-small-bf16', 4, 'BF16', 384],
+  ['step35-tiny', 6, 'F32', 97],
 ])('golden checkpoint %s', (name, layers, dtype, vocab) => {
   it('opens and reads, every tensor finite', async () => {
-    const checkpoint = await openCheckpoint(fixtures(name));
+    const checkpoint = await openCheckpoint(fixtureSource(name));
     expect(checkpoint.config.num_hidden_layers).toBe(layers);
     expect([...checkpoint.weights.keys()]).toEqual(
       expectedTensors(checkpoint.config).map((spec) => spec.name),
@@ -32,7 +29,7 @@ describe.each([
   });
 
   it('has golden logits of its vocabulary', async () => {
-    const file = (await fixtures(name).open('golden.safetensors'))!;
+    const file = (await fixtureSource(name).open('golden.safetensors'))!;
     const { tensors } = await readHeader(file);
     await file.close();
     const logits = tensors.find((tensor) => tensor.name === 'logits');
