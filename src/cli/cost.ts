@@ -30,7 +30,7 @@ export function costCommand(): Command {
     .description('What a decoded token costs at full peaks: bytes, FLOPs, dollars; after the Step-3 report.')
     .option(
       '--model <preset|file>',
-      `config.json of Step-3, or ${Object.keys(COST_MODELS).join(', ')}`,
+      `a config.json, or ${Object.keys(COST_MODELS).join(', ')}`,
       'step3',
     )
     .option(
