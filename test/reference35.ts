@@ -3,7 +3,7 @@
  * shared with the code under test but the readers of config.json and tensors.
  */
 import type { Step35Config } from '../src/config/index.ts';
-import { decodeWeights, formatOf } from '../src/tensor.ts';
+import { decodeWeights } from '../src/tensor.ts';
 import type { Checkpoint } from '../src/weights/checkpoint.ts';
 
 type Rows = number[][];
@@ -27,9 +27,13 @@ const add = (a: Rows, b: Rows): Rows => a.map((row, t) => row.map((v, i) => v + 
 export async function reference35(checkpoint: Checkpoint, tokens: readonly number[]): Promise<Reference> {
   const config = checkpoint.config as Step35Config;
   const tensors = new Map<string, Float64Array>();
-  for (const [name, info] of checkpoint.tensors) {
-    const out = new Float64Array(info.shape.reduce((a, b) => a * b));
-    decodeWeights(formatOf(info.dtype)!, await checkpoint.read(name, 0, info.bytes), 0, out.length, out);
+  for (const { name, format, experts, rows, cols, readRows } of checkpoint.weights.values()) {
+    const out = new Float64Array(experts * rows * cols);
+    for (let expert = 0; expert < experts; expert++) {
+      const at = expert * rows * cols;
+      const { values } = await readRows(expert, 0, rows);
+      decodeWeights(format, values, 0, rows * cols, out.subarray(at, at + rows * cols));
+    }
     tensors.set(name, out);
   }
   return new Forward(config, (name) => tensors.get(name)!).run(tokens);

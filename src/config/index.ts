@@ -19,6 +19,12 @@ export {
   type RoutingFacts,
 } from './facts.ts';
 export { PRESETS, preset } from './presets.ts';
+export {
+  type Fp8Quantization,
+  type Int4Quantization,
+  parseQuantization,
+  type Quantization,
+} from './quantization.ts';
 export type { Step3Config } from './step3.ts';
 export type { Step35Config } from './step35.ts';
 

@@ -1,5 +1,5 @@
 /** Readers of fields that the architectures share, and what their values are bounded by. */
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { type Fields, isIntegerIn } from './fields.ts';
 
 // Beyond these a value is a mistake or an attack, not a model: the released one has 7168, 61, 48 and 128815.
@@ -11,7 +11,7 @@ export const MAX_EXPERTS = 1024;
 export const MAX_VOCAB: number = 2 ** 24;
 export const MAX_CONTEXT: number = 2 ** 20;
 
-const TORCH_DTYPES: ReadonlyMap<unknown, WeightFormat> = new Map([
+const TORCH_DTYPES: ReadonlyMap<unknown, PlainFormat> = new Map([
   ['float32', 'f32'],
   ['float16', 'f16'],
   ['bfloat16', 'bf16'],
@@ -107,7 +107,7 @@ export function readContext(text: Fields, other: string): number {
 export function tokensToJson(config: {
   readonly bos_token_id: number | undefined;
   readonly eos_token_ids: readonly number[];
-  readonly torch_dtype: WeightFormat | undefined;
+  readonly torch_dtype: PlainFormat | undefined;
 }): Record<string, unknown> {
   const { bos_token_id, eos_token_ids, torch_dtype } = config;
   const dtype = [...TORCH_DTYPES].find(([, format]) => format === torch_dtype)?.[0];
@@ -138,7 +138,7 @@ export function readEos(fields: Fields, vocab: number): readonly number[] {
 }
 
 /** `torch_dtype`, or `dtype` as newer tools write it. */
-export function readDtype(text: Fields, document: Fields): WeightFormat | undefined {
+export function readDtype(text: Fields, document: Fields): PlainFormat | undefined {
   for (const fields of [text, document]) {
     for (const name of ['torch_dtype', 'dtype']) {
       if (!fields.has(name)) continue;

@@ -1,5 +1,5 @@
 /** Step-3's configuration: read from `config.json`, checked field by field, and written back. */
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { Fields } from './fields.ts';
 import {
   checkArchitecture,
@@ -40,7 +40,7 @@ export interface Step3Config extends MoeFields {
   /** Tokens that end a text; empty when the file names none. */
   readonly eos_token_ids: readonly number[];
   /** Element type that the file declares for its weights; the tensors themselves decide. */
-  readonly torch_dtype: WeightFormat | undefined;
+  readonly torch_dtype: PlainFormat | undefined;
 }
 
 const TEXT_TYPE = 'step3_text';
@@ -62,10 +62,7 @@ const FIXED: readonly (readonly [string, string | number | boolean | null])[] = 
 ];
 
 /** Fields that count wherever they stand: in the document and in its `text_config`. */
-const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [
-  ['tie_word_embeddings', false],
-  ['quantization_config', null],
-];
+const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [['tie_word_embeddings', false]];
 
 /**
  * Reads a parsed `config.json`: flat (`step3_text`) or nested in the `text_config` of a `step3_vl`.

@@ -1,5 +1,5 @@
 /** Step-3.5-Flash's configuration: read from `config.json`, checked field by field, and written back. */
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { Fields } from './fields.ts';
 import {
   checkArchitecture,
@@ -77,7 +77,7 @@ export interface Step35Config extends MoeFields, HeadCounts {
   /** Tokens that end a text; empty when the file names none. */
   readonly eos_token_ids: readonly number[];
   /** Element type that the file declares for its weights; the tensors themselves decide. */
-  readonly torch_dtype: WeightFormat | undefined;
+  readonly torch_dtype: PlainFormat | undefined;
 }
 
 export const STEP35_TYPE = 'step3p5';
@@ -99,7 +99,6 @@ const FIXED: readonly (readonly [string, string | number | boolean | null])[] = 
   ['sink', false],
   ['use_attention_sink', false],
   ['tie_word_embeddings', false],
-  ['quantization_config', null],
   ['rope_parameters', null],
 ];
 

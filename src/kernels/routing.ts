@@ -1,4 +1,4 @@
-/** Choice of experts from router logits: what moe_route and the kernels that use lib/route_token.wgsl share. */
+/** Choice of experts from router logits: what the kernels that use lib/route_token.wgsl share. */
 import type { RoutingFacts } from '../config/index.ts';
 import { padRow } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
@@ -9,7 +9,7 @@ export type Routing = Pick<RoutingFacts, 'experts' | 'topK' | 'renormalise'> &
   Partial<Pick<RoutingFacts, 'scoring' | 'scale'>>;
 
 /** Experts whose counts fit into the workgroup memory of default limits. */
-const MAX_EXPERTS = 1024;
+export const MAX_EXPERTS = 1024;
 
 /** Choices that an invocation keeps to itself. */
 const MAX_CHOICES = 64;

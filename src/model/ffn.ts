@@ -1,14 +1,17 @@
 /** FFN block of a layer: dense SwiGLU, or a mixture of experts with a shared expert. */
 import { type FfnFacts, layerFacts, type ModelConfig } from '../config/index.ts';
+import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { maxTiles } from '../kernels/linear.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
 import { moe_down } from '../kernels/moe_down.ts';
+import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
+import { shardGroups } from './shards.ts';
 import { matrixOf, type StepShape } from './step.ts';
 
 /** Tokens up to which every (token, choice) pair reads its expert for itself, whatever the experts. */
@@ -140,7 +143,7 @@ function routingSlots(at: string, routing: Routing): Record<string, string> {
 /** Shared and routed experts of few tokens: both activations, then all down projections and the residual in one. */
 function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }: MoeFacts): void {
   const { plan, config, layout, shape } = call;
-  const slots = routingSlots(`${at}.moe`, routing);
+  const chosen = routingSlots(`${at}.moe`, routing);
   const pairs = shape.tokens * routing.topK;
   planLinear(plan, {
     rows: pairs,
@@ -153,13 +156,21 @@ function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }
     out: 'swiglu',
     limit,
     source: { kind: 'routed', routing },
-    sourceSlots: slots,
+    sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });
   planGateUp(call, `${at}.share_expert`, shareLimit);
   const down = matrixOf(layout, `${at}.moe.down_proj`);
   const share = matrixOf(layout, `${at}.share_expert.down_proj`);
-  for (const [i, shard] of down.shards.entries()) {
+  const others = {
+    share_w: shardName(share.name, 0),
+    x: 'expert_act',
+    share_x: 'ffn_act',
+    ...chosen,
+    y: 'h',
+  };
+  const together = STORAGE_BUFFERS - Object.keys(others).length;
+  for (const { shard, buffers, slots } of shardGroups(down, together)) {
     plan.call(
       moe_down,
       {
@@ -170,17 +181,11 @@ function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }
         shareK: share.cols,
         N: down.rows,
         shard,
+        ...(buffers === undefined ? {} : { buffers }),
         // The buffers of the first expert hold each of its rows once.
         withShare: shard.expertBegin === 0,
       },
-      {
-        w: shardName(down.name, i),
-        share_w: shardName(share.name, 0),
-        x: 'expert_act',
-        share_x: 'ffn_act',
-        ...slots,
-        y: 'h',
-      },
+      { ...slots, ...others },
       down.name,
     );
   }
@@ -200,15 +205,15 @@ function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): T
   const tiles = maxTiles(pairs, experts, tile);
   plan.call(
     moe_route,
-    { ...routing, tokens: shape.tokens, tile, maxTiles: tiles },
-    {
-      ...routingSlots(at, routing),
-      expert_ids: 'expert_ids',
-      expert_weights: 'expert_weights',
-      pairs: 'expert_pairs',
-      tiles: 'expert_tiles',
-    },
+    { ...routing, tokens: shape.tokens },
+    { ...routingSlots(at, routing), expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
     `${at}.route`,
+  );
+  plan.call(
+    moe_group,
+    { tokens: shape.tokens, experts, topK, tile, maxTiles: tiles },
+    { expert_ids: 'expert_ids', pairs: 'expert_pairs', tiles: 'expert_tiles' },
+    `${at}.group`,
   );
   const rows = {
     rows: pairs,

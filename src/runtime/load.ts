@@ -47,7 +47,7 @@ export async function loadWeights(
   for (const vector of layout.vectors.values()) {
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
-    read += checkpoint.tensors.get(vector.tensor)?.bytes ?? 0;
+    read += checkpoint.weights.get(vector.tensor)?.bytes ?? 0;
     onProgress(read, total);
   }
   loadFrequencies(executor, checkpoint.config);
@@ -58,7 +58,7 @@ export async function loadWeights(
 function layoutBytes(checkpoint: Checkpoint, { matrices, vectors }: WeightLayout): number {
   const parts = [...matrices.values()].flatMap((matrix) => matrix.parts);
   return [...parts, ...vectors.values()].reduce(
-    (sum, { tensor }) => sum + (checkpoint.tensors.get(tensor)?.bytes ?? 0),
+    (sum, { tensor }) => sum + (checkpoint.weights.get(tensor)?.bytes ?? 0),
     0,
   );
 }

@@ -101,7 +101,6 @@ const HOSTILE: readonly (readonly [string, object, ...string[]])[] = [
   ['a word for a flag', { zero_centered: 'yes' }, 'zero_centered'],
   ['attention sinks', { sink: true }, 'sink'],
   ['tied embeddings', { tie_word_embeddings: true }, 'tie_word_embeddings'],
-  ['quantisation', { quantization_config: { quant_method: 'fp8' } }, 'quantization_config'],
   ['groups that do not divide the heads', { num_attention_groups: 3 }, 'num_attention_groups', 'divisor'],
   ['more groups than heads', { num_attention_groups: 5 }, 'num_attention_groups'],
   ['no other heads', { attention_other_setting: undefined }, 'attention_other_setting', 'object'],

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { preset } from '../../src/config/index.ts';
+import { configToJson, preset } from '../../src/config/index.ts';
 import type { GenerateOptions } from '../../src/runtime/generate.ts';
-import { type LoadOptions, loadModel } from '../../src/runtime/load_model.ts';
+import { type LoadOptions, loadModel, type ModelSource } from '../../src/runtime/load_model.ts';
 import type { Model } from '../../src/runtime/model.ts';
-import type { Checkpoint } from '../../src/weights/checkpoint.ts';
+import { encodeSafetensors } from '../../src/weights/safetensors.ts';
+import { type FileSource, memorySource } from '../../src/weights/source.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
 import { gpu } from '../harness.ts';
+import { loadAll, text } from '../weights/support.ts';
 
 const CONFIG = preset('step35-tiny');
 
@@ -20,22 +22,24 @@ const PROMPTS = [
  * A checkpoint whose next token follows from the last one alone, and whose blocks know it: no attention, no FFN, and
  * heads that are the trunk's.
  */
-function rigged(config: typeof CONFIG): Checkpoint {
-  const checkpoint = syntheticCheckpoint(config, 4, 'f32');
-  const D = config.hidden_size;
-  const values = (tensor: string): Promise<Uint8Array<ArrayBuffer>> | Uint8Array<ArrayBuffer> => {
-    const { bytes } = checkpoint.tensors.get(tensor)!;
-    if (/o_proj|down_proj|norm\.weight/.test(tensor)) return new Uint8Array(bytes);
-    if (tensor.endsWith('shared_head.output.weight')) return checkpoint.read('lm_head.weight', 0, bytes);
-    if (!tensor.endsWith('eh_proj.weight')) return checkpoint.read(tensor, 0, bytes);
-    const eh = new Float32Array(D * 2 * D);
-    for (let i = 0; i < D; i++) eh[i * 2 * D + i] = 1;
-    return new Uint8Array(eh.buffer);
-  };
-  return {
-    ...checkpoint,
-    read: async (tensor, begin, length) => (await values(tensor)).slice(begin, begin + length),
-  };
+async function rigged(): Promise<FileSource> {
+  const { hidden_size: D } = CONFIG;
+  const tensors = await loadAll(syntheticCheckpoint(CONFIG, 4, 'f32'));
+  const head = tensors.find(({ name }) => name === 'lm_head.weight')!;
+  for (const tensor of tensors) {
+    const { name } = tensor;
+    if (/o_proj|down_proj|norm\.weight/.test(name)) tensor.bytes = new Uint8Array(tensor.bytes.length);
+    if (name.endsWith('shared_head.output.weight')) tensor.bytes = head.bytes;
+    if (!name.endsWith('eh_proj.weight')) continue;
+    const embeddingOnly = new Float32Array(D * 2 * D);
+    for (let i = 0; i < D; i++) embeddingOnly[i * 2 * D + i] = 1;
+    tensor.bytes = new Uint8Array(embeddingOnly.buffer);
+  }
+  const files = new Map([
+    ['config.json', text(configToJson(CONFIG))],
+    ['model.safetensors', encodeSafetensors(tensors)],
+  ]);
+  return memorySource('rigged', files);
 }
 
 async function collect(model: Model, options: GenerateOptions, prompts: readonly number[][] = PROMPTS) {
@@ -47,8 +51,8 @@ async function collect(model: Model, options: GenerateOptions, prompts: readonly
   return { tokens, summary: next.value };
 }
 
-function open(checkpoint: Checkpoint, options: LoadOptions): Promise<Model> {
-  return loadModel(checkpoint, {
+function open(source: ModelSource, options: LoadOptions): Promise<Model> {
+  return loadModel(source, {
     adapter: process.env.STEP3_ADAPTER,
     selfTest: false,
     kv: 'f32',
@@ -87,7 +91,7 @@ describe.each(DEVICES)('drafts on $device', (device) => {
   });
 
   it('that are right are all kept, four tokens a step', async () => {
-    const model = await open(rigged(CONFIG), device);
+    const model = await open(await rigged(), device);
     try {
       const plain = await collect(model, { maxTokens: 21 });
       const { tokens, summary } = await collect(model, { maxTokens: 21, draft: 3 });
@@ -108,7 +112,7 @@ describe.each(DEVICES)('drafts on $device', (device) => {
 
 describe('drafts', () => {
   it('end where the text ends: at a stop token, at the length, at the context', async () => {
-    const model = await open(rigged(CONFIG), { device: 'cpu', maxContext: 128 });
+    const model = await open(await rigged(), { device: 'cpu', maxContext: 128 });
     try {
       const plain = await collect(model, { maxTokens: 40 }, [PROMPTS[0]]);
       const stop = plain.tokens[0][9];
@@ -127,10 +131,10 @@ describe('drafts', () => {
   });
 
   it('need blocks, and greedy decoding', async () => {
-    await expect(open(rigged(CONFIG), { device: 'cpu', draft: 4 })).rejects.toThrow(
+    await expect(open(await rigged(), { device: 'cpu', draft: 4 })).rejects.toThrow(
       /draft: expected an integer in 0..3/,
     );
-    const model = await open(rigged(CONFIG), { device: 'cpu', draft: 1 });
+    const model = await open(await rigged(), { device: 'cpu', draft: 1 });
     try {
       await expect(model.generate([1], { draft: 2 }).next()).rejects.toThrow(
         /draft: expected an integer in 0..1/,
