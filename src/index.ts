@@ -21,7 +21,7 @@ export { KERNELS } from './kernels/index.ts';
 export { BASELINE, type Capabilities } from './kernels/kernel.ts';
 export { type CacheShape, cacheShape } from './model/cache.ts';
 export type { KernelCall, Plan, Role, Slot } from './model/plan.ts';
-export { type PlanOptions, planDecode, planPrefill } from './model/step3.ts';
+export { type PlanOptions, planDecode, planPrefill } from './model/plans.ts';
 export { type AdapterCard, type DeviceOptions, listAdapters, openDevice } from './runtime/device.ts';
 export type {
   FinishReason,

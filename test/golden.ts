@@ -22,6 +22,15 @@ export function fixture(name: string): string {
   return fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 }
 
+/** The bytes of one fixture, given as FOLDER/FILE. */
+export async function readFixture(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const [folder, file] = path.split('/');
+  const opened = (await fixtureSource(folder).open(file))!;
+  const bytes = await opened.read(0, opened.size);
+  await opened.close();
+  return bytes;
+}
+
 /** A folder of fixtures, in which FILE.br stands for FILE. */
 export function fixtureSource(name: string): FileSource {
   const folder = directorySource(fixture(name));

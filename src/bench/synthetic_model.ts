@@ -35,8 +35,10 @@ export function cutLayers(config: ModelConfig, layers: number): ModelConfig {
   if (!Number.isInteger(layers) || layers < 1 || layers > all) {
     throw new InputError('layers', `an integer in 1..${all}`, layers);
   }
-  const moe_layers = config.moe_layers.filter((layer) => layer < layers);
-  return { ...config, num_hidden_layers: layers, moe_layers };
+  const cut = { num_hidden_layers: layers, moe_layers: config.moe_layers.filter((layer) => layer < layers) };
+  if (config.architecture === 'step3') return { ...config, ...cut };
+  // Facts of prediction blocks would stand at the wrong places of the lists.
+  return { ...config, ...cut, num_nextn_predict_layers: layers === all ? config.num_nextn_predict_layers : 0 };
 }
 
 /**

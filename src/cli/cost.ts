@@ -28,11 +28,7 @@ interface CostFlags extends CommonFlags {
 export function costCommand(): Command {
   const command = new Command('cost')
     .description('What a decoded token costs at full peaks: bytes, FLOPs, dollars; after the Step-3 report.')
-    .option(
-      '--model <preset|file>',
-      `config.json of Step-3, or ${Object.keys(COST_MODELS).join(', ')}`,
-      'step3',
-    )
+    .option('--model <preset|file>', `a config.json, or ${Object.keys(COST_MODELS).join(', ')}`, 'step3')
     .option(
       '--hardware <names>',
       `separated by commas: ${Object.keys(HARDWARE).join(', ')} (default: those of the report)`,

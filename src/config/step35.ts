@@ -99,7 +99,6 @@ const FIXED: readonly (readonly [string, string | number | boolean | null])[] = 
   ['sink', false],
   ['use_attention_sink', false],
   ['tie_word_embeddings', false],
-  ['quantization_config', null],
   ['rope_parameters', null],
 ];
 

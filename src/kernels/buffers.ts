@@ -1,5 +1,5 @@
 /** Experts whose weights lie in several buffers of one dispatch: what the kernels that allow it share. */
-import { padRow, type PlainFormat } from '../tensor.ts';
+import { type PlainFormat, padRow } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Matrix, ReferenceIo } from './kernel.ts';
 

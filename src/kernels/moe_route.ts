@@ -60,10 +60,7 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
         name: 'sigmoid scores with a bias, renormalised and scaled',
         params: { ...routeCase(50, 32, 8), scoring: 'sigmoid', renormalise: true, scale: 3 },
       },
-      {
-        name: 'sigmoid scores as they are',
-        params: { ...routeCase(9, 5, 2), scoring: 'sigmoid' },
-      },
+      { name: 'sigmoid scores as they are', params: { ...routeCase(9, 5, 2), scoring: 'sigmoid' } },
     ],
     bench: [
       { name: 'Step-3, 8 tokens', params: routeCase(8, 48, 3), set: 'real' },

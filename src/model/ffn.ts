@@ -143,7 +143,7 @@ function routingSlots(at: string, routing: Routing): Record<string, string> {
 /** Shared and routed experts of few tokens: both activations, then all down projections and the residual in one. */
 function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }: MoeFacts): void {
   const { plan, config, layout, shape } = call;
-  const routingInputs = routingSlots(`${at}.moe`, routing);
+  const chosen = routingSlots(`${at}.moe`, routing);
   const pairs = shape.tokens * routing.topK;
   planLinear(plan, {
     rows: pairs,
@@ -156,7 +156,7 @@ function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }
     out: 'swiglu',
     limit,
     source: { kind: 'routed', routing },
-    sourceSlots: routingInputs,
+    sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });
   planGateUp(call, `${at}.share_expert`, shareLimit);
@@ -166,7 +166,7 @@ function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }
     share_w: shardName(share.name, 0),
     x: 'expert_act',
     share_x: 'ffn_act',
-    ...routingInputs,
+    ...chosen,
     y: 'h',
   };
   const together = STORAGE_BUFFERS - Object.keys(others).length;

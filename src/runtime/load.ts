@@ -23,6 +23,7 @@ export async function loadWeights(
   layout: WeightLayout,
   onProgress: LoadProgress = () => {},
 ): Promise<void> {
+  const total = layoutBytes(checkpoint, layout);
   let read = 0;
   let pending = 0;
   for (const matrix of layout.matrices.values()) {
@@ -35,7 +36,7 @@ export async function loadWeights(
         executor.write(name, piece.offset, piece.bytes);
         read += piece.sourceBytes;
         pending += piece.bytes.length;
-        onProgress(read, checkpoint.bytes);
+        onProgress(read, total);
         if (pending >= DRAIN_BYTES) {
           await executor.idle();
           pending = 0;
@@ -47,10 +48,19 @@ export async function loadWeights(
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
     read += checkpoint.weights.get(vector.tensor)?.bytes ?? 0;
-    onProgress(read, checkpoint.bytes);
+    onProgress(read, total);
   }
   loadFrequencies(executor, checkpoint.config);
   await executor.idle();
+}
+
+/** Bytes of the tensors that a layout reads: fewer than the checkpoint's where blocks are left out. */
+function layoutBytes(checkpoint: Checkpoint, { matrices, vectors }: WeightLayout): number {
+  const parts = [...matrices.values()].flatMap((matrix) => matrix.parts);
+  return [...parts, ...vectors.values()].reduce(
+    (sum, { tensor }) => sum + (checkpoint.weights.get(tensor)?.bytes ?? 0),
+    0,
+  );
 }
 
 /** Rotary frequencies of every class of layers. */

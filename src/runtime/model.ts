@@ -1,10 +1,11 @@
 /** A loaded model: its plans, its cache, and the public operations over them. */
-import { layerClasses, type ModelConfig } from '../config/index.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { InputError, Step3Error } from '../errors.ts';
 import { PAGE } from '../kernels/paged.ts';
+import { planDraft } from '../model/draft.ts';
 import type { Plan } from '../model/plan.ts';
+import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/plans.ts';
 import { PAGE_TABLE, RING_TABLE } from '../model/step.ts';
-import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/step3.ts';
 import { ceilDiv } from '../tensor.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
@@ -25,6 +26,8 @@ export class Model {
   readonly maxBatch: number;
   /** Prompt tokens per prefill step. */
   readonly chunk: number;
+  /** Most tokens that are drafted at a time: multi-token-prediction blocks that were loaded. */
+  readonly draft: number;
   readonly pages: CachePages;
   /** Most new positions of one sequence in a step: what the rings of its cache have room for. @internal */
   readonly together: number;
@@ -39,16 +42,19 @@ export class Model {
     executor: Executor;
     planning: PlanOptions;
     chunk: number;
+    /** Blocks that the layout holds; the cache has room for so many positions beyond the longest context. */
+    draft?: number;
   }) {
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.executor = parts.executor;
     this.#planning = parts.planning;
-    this.maxContext = parts.planning.cache.maxContext;
+    this.draft = parts.draft ?? 0;
+    this.maxContext = parts.planning.cache.maxContext - this.draft;
     this.maxBatch = parts.planning.cache.sequences;
     this.chunk = parts.chunk;
     this.pages = new CachePages(parts.planning.cache);
-    this.together = parts.planning.cache.ring === undefined ? Number.POSITIVE_INFINITY : parts.chunk;
+    this.together = parts.planning.cache.ring === undefined ? Number.POSITIVE_INFINITY : this.chunk;
   }
 
   /**
@@ -128,6 +134,14 @@ export class Model {
     return this.#prepared(key, () => planPrefill(this.config, this.#planning, tokens, bucket, rows));
   }
 
+  /** A multi-token-prediction block over the rows of the step before; see planDraft. @internal */
+  draftPlan(block: number, tokens: number, context: number, picked: number): Promise<PreparedPlan> {
+    const bucket = this.#bucket(context);
+    return this.#prepared(`draft ${block} ${tokens} ${bucket} ${picked}`, () =>
+      planDraft(this.config, this.#planning, block, tokens, bucket, picked),
+    );
+  }
+
   /** Writes 32-bit words into a slot. @internal */
   write(slot: string, words: Uint32Array | readonly number[], offset = 0): void {
     this.executor.write(slot, offset * 4, new Uint8Array(Uint32Array.from(words).buffer));
@@ -143,12 +157,18 @@ export class Model {
     return result;
   }
 
-  /** Page table rows of sequence `sequence`; after its first plan is made. @internal */
+  /** Page table rows of sequence `sequence`. @internal */
   writePages(sequence: number, { whole, ring }: SequencePages): void {
-    const { maxContext, ring: shape } = this.#planning.cache;
-    const windows = layerClasses(this.config, 0).map(({ window }) => window);
-    if (windows.includes(undefined)) this.write(PAGE_TABLE, whole, sequence * ceilDiv(maxContext, PAGE));
-    if (shape !== undefined) this.write(RING_TABLE, ring, sequence * shape.pagesEach);
+    const { cache } = this.#planning;
+    this.#writeTable(PAGE_TABLE, sequence, whole, ceilDiv(cache.maxContext, PAGE));
+    if (cache.ring !== undefined) this.#writeTable(RING_TABLE, sequence, ring, cache.ring.pagesEach);
+  }
+
+  #writeTable(name: string, sequence: number, pages: readonly number[], each: number): void {
+    // Models without layers of one kind have no plan that makes its table.
+    const bytes = this.maxBatch * each * 4;
+    this.executor.ensure([{ name, type: 'u32', bytes, purpose: 'inputs' }]);
+    this.write(name, pages, sequence * each);
   }
 
   /** Checks token ids against the vocabulary and the context. @internal */

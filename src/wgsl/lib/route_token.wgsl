@@ -52,21 +52,16 @@ fn route_token(token: u32, weigh: bool) {
       routed_experts[place] = e;
       if (weigh) {
         let logit = router_logits[token * LOGITS_STRIDE + e];
-        var share = score(logit, logit);
+        var weight = score(logit, logit);
         if (SHARES) {
-          // Keys of shares are the logits themselves.
-          var sum = 0.0;
+          var sum = vec4<f32>(0.0);
           for (var q = 0u; q < end; q++) {
-            let keys = route_keys[q];
-            for (var i = 0u; i < 4u; i++) {
-              if (q * 4u + i < EXPERTS) {
-                sum += score(keys[i], logit);
-              }
-            }
+            let exists = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(EXPERTS);
+            sum += select(vec4<f32>(0.0), exp(route_keys[q] - own), exists);
           }
-          share /= sum;
+          weight /= dot(sum, vec4<f32>(1.0));
         }
-        routed_scores[place] = share;
+        routed_scores[place] = weight;
       }
     }
   }
