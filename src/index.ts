@@ -1,5 +1,13 @@
 /** step3-webgpu: Step-3's decode system on WebGPU, in Node and in browsers. */
-export { configToJson, PRESETS, parseConfig, preset, type Step3Config } from './config/index.ts';
+export {
+  configToJson,
+  type ModelConfig,
+  PRESETS,
+  parseConfig,
+  preset,
+  type Step3Config,
+  type Step35Config,
+} from './config/index.ts';
 export {
   type AfdSizing,
   type AfdTarget,
@@ -32,8 +40,9 @@ export {
 } from './errors.ts';
 export { KERNELS } from './kernels/index.ts';
 export { BASELINE, type Capabilities } from './kernels/kernel.ts';
+export { type CacheShape, cacheShape } from './model/cache.ts';
 export type { KernelCall, Plan, Role, Slot } from './model/plan.ts';
-export { type CacheShape, type PlanOptions, planDecode, planPrefill } from './model/step3.ts';
+export { type PlanOptions, planDecode, planPrefill } from './model/plans.ts';
 export { type AdapterCard, type DeviceOptions, listAdapters, openDevice } from './runtime/device.ts';
 export type {
   FinishReason,

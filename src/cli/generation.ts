@@ -23,7 +23,8 @@ export async function runGeneration(
   const sequences: Sequence[] = Array.from({ length: batch }, () => ({ tokens: [], text: '' }));
   const { signal, release } = interruptible();
   try {
-    const options = { ...sampling(flags), maxTokens: flags.maxTokens, stop: flags.stop, signal };
+    const { maxTokens, stop, draft } = flags;
+    const options = { ...sampling(flags), maxTokens, stop, draft, signal };
     const generated = model.generateBatch(Array<Prompt>(batch).fill(prompt), options);
     const stream = flags.json !== true && batch === 1;
     let next = await generated.next();
@@ -61,13 +62,14 @@ function close(
   const figures = speed(summary);
   const adapter = model.executor.name;
   const bytes = model.bytes();
+  const drafts = draftFigures(summary);
   if (flags.json === true) {
     const results = sequences.map(({ tokens, text }, i) => ({
       tokens,
       ...(model.tokenizer === undefined ? {} : { text }),
       finish: summary.finish[i],
     }));
-    const json = { sequences: results, ...figures, bytes, device: model.executor.kind, adapter };
+    const json = { sequences: results, ...figures, ...drafts, bytes, device: model.executor.kind, adapter };
     process.stdout.write(`${JSON.stringify(json)}\n`);
     return;
   }
@@ -75,11 +77,32 @@ function close(
     `\n${table([
       ['prefill', `${formatRate(figures.prefill_tokens_per_second)} (${figures.prompt_tokens} tokens)`],
       ['decode', `${formatRate(figures.decode_tokens_per_second)} (${figures.new_tokens} tokens)`],
-      ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`],
+      drafts === undefined
+        ? ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`]
+        : ['drafts', draftText(drafts)],
       ['memory', formatPurposes(bytes)],
       ['adapter', adapter],
     ])}`,
   );
+}
+
+/** Figures of speculative decoding, if there was any. */
+function draftFigures({ drafts, stepMs, newTokens, finish }: GenerateSummary) {
+  if (drafts === undefined) return undefined;
+  const { drafted, accepted } = drafts;
+  return {
+    drafted,
+    accepted,
+    acceptance_rate: drafted === 0 ? 0 : accepted / drafted,
+    steps: stepMs.length,
+    tokens_per_step: stepMs.length === 0 ? 0 : (newTokens - finish.length) / stepMs.length,
+  };
+}
+
+function draftText(drafts: NonNullable<ReturnType<typeof draftFigures>>): string {
+  const { drafted, accepted, acceptance_rate, tokens_per_step } = drafts;
+  const rate = (100 * acceptance_rate).toFixed(1);
+  return `${accepted} of ${drafted} accepted (${rate} %), ${tokens_per_step.toFixed(2)} tokens a step`;
 }
 
 /** Ctrl-C ends the generation after the token at hand; a second one ends the process. */

@@ -10,10 +10,12 @@ import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
+import { moe_group } from './moe_group.ts';
 import { moe_route } from './moe_route.ts';
 import { probe_fma } from './probe_fma.ts';
 import { probe_matrix } from './probe_matrix.ts';
 import { probe_read } from './probe_read.ts';
+import { qk_norm_rope } from './qk_norm_rope.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
 import { rope_turns } from './rope_turns.ts';
@@ -28,11 +30,13 @@ export const KERNELS: readonly AnyKernel[] = [
   matmul_matrix,
   rope_turns,
   rope_cache,
+  qk_norm_rope,
   mfa_decode,
   mfa_matrix,
   mfa_combine,
   moe_down,
   moe_route,
+  moe_group,
   moe_combine,
   sample,
 ];

@@ -1,8 +1,16 @@
 /** What the two linear kernels, matvec and matmul, share: parameters, bindings, reference, cost, input makers. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
+import {
+  type Buffers,
+  buffersBindings,
+  buffersConstants,
+  buffersFault,
+  buffersLib,
+  buffersMatrix,
+} from './buffers.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
 import {
   type RopeKind,
@@ -21,7 +29,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 
 /** Where rows of x come from and how results are numbered. */
@@ -37,7 +46,7 @@ export type RowSource =
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   /** Result rows: tokens, picked rows, or pairs. */
   readonly tokens: number;
   readonly source: RowSource;
@@ -45,14 +54,18 @@ export interface LinearParams {
   readonly K: number;
   /** Rows of w per expert, over all shards. For swiglu: gate and up rows alternate, so N is even. */
   readonly N: number;
-  /** Rows of w that the bound buffer holds. Dense layers count as one expert. */
+  /** Rows of w that the bound buffers hold. Dense layers count as one expert. */
   readonly shard: RowRange;
+  /** Experts of each buffer, where `shard` lies in several (matvec only). */
+  readonly buffers?: Buffers;
   /** Elements from one row of x to the next; a multiple of 8. */
   readonly xStride: number;
   readonly yStride: number;
   readonly norm: 'none' | 'rms';
   readonly eps: number;
   readonly out: 'store' | 'add' | 'swiglu' | RopeKind;
+  /** Of swiglu: bounds silu(gate) above, and up on both sides; 0 or absent = no bound. */
+  readonly limit?: number;
   /** What the rotary outputs need; absent for the others. */
   readonly rope?: RopeOut;
   /** Rows of x that are handled together. */
@@ -73,10 +86,10 @@ export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
     `lib/rows_${p.source.kind}`,
     `lib/out_${p.out}`,
   ];
-  if (p.source.kind === 'routed') libs.push('lib/route_softmax');
+  if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
-  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
+  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none', buffersLib(p.buffers));
   return libs;
 }
 
@@ -86,7 +99,12 @@ function isRope(out: LinearParams['out']): out is RopeKind {
 
 /** Constants of the library files. */
 export function linearConstants(p: LinearParams): Record<string, number | boolean> {
-  const constants: Record<string, number | boolean> = { K: p.K, X_STRIDE: p.xStride };
+  const constants: Record<string, number | boolean> = {
+    K: p.K,
+    X_STRIDE: p.xStride,
+    ...buffersConstants(p.buffers),
+  };
+  if (p.out === 'swiglu') constants.LIMIT = p.limit ?? 0;
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
   if (p.source.kind === 'routed') Object.assign(constants, routingConstants(p.source.routing));
   if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
@@ -145,14 +163,16 @@ export function linearCheck(kernel: string, p: LinearParams): void {
     if (fault !== undefined) fail(fault);
     if (p.tile !== 1) fail(`tile: expected 1 for routed pairs, got ${p.tile}`);
   }
+  const buffers = buffersFault(p.buffers, p.shard.expertCount);
+  if (buffers !== undefined) fail(buffers);
+  if (p.buffers !== undefined && kernel !== 'matvec') fail('buffers: expected one buffer');
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }
 
 export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
-  const stored = p.shard.expertCount * p.shard.rowCount;
   const bindings: Record<string, BindingSpec> = {
-    w: { type: p.format, dims: [stored, padRow(p.K)], cols: p.K, use: 'in', weight: true },
+    ...buffersBindings(p.buffers, p.shard.expertCount, p.format, p.shard.rowCount, p.K),
     x: { type: 'f32', dims: [xRows(p), p.xStride], cols: p.K, use: 'in' },
     y: {
       type: 'f32',
@@ -215,7 +235,7 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
 /** `y = out(norm(x) Wᵀ)` in double precision. */
 export function linearReference(p: LinearParams, io: ReferenceIo): void {
   const x = io.f('x');
-  const w = io.m('w');
+  const w = buffersMatrix(p.buffers, p.shard.rowCount, io);
   const gamma = p.norm === 'rms' ? io.f('gamma') : undefined;
   const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
   const row = new Float64Array(w.cols);
@@ -245,8 +265,14 @@ function resultStore(p: LinearParams, io: ReferenceIo, row: number): (n: number,
     if (p.out === 'add') y[at + n] += sum;
     else if (p.out !== 'swiglu') y[at + n] = sum;
     else if (n % 2 === 0) gate = sum;
-    else y[at + (n - 1) / 2] = (gate / (1 + Math.exp(-gate))) * sum;
+    else y[at + (n - 1) / 2] = swiglu(gate, sum, p.limit ?? 0);
   };
+}
+
+/** silu(gate) ⊙ up; a limit other than 0 bounds the first factor above (after silu) and the second on both sides. */
+function swiglu(gate: number, up: number, limit: number): number {
+  const silu = gate / (1 + Math.exp(-gate));
+  return limit === 0 ? silu * up : Math.min(silu, limit) * Math.max(-limit, Math.min(up, limit));
 }
 
 /** Row of x from element `at`, RMS-normalised when `gamma` is given. */
@@ -311,7 +337,7 @@ export function linearInputs(p: LinearParams, random: () => number): Record<stri
   }
   if (isRope(p.out) && p.rope !== undefined) return ropeInputs(p.out, p.rope, p.tokens, random);
   if (p.source.kind === 'all') return {};
-  if (p.source.kind === 'routed') return { router_logits: routingLogits(p.source.routing, xRows(p), random) };
+  if (p.source.kind === 'routed') return routingInputs(p.source.routing, xRows(p), random);
   const { experts, maxTiles: most } = p.source;
   const groups = new Map<number, number[]>();
   for (let pair = 0; pair < p.tokens; pair++) {

@@ -1,11 +1,12 @@
 /** From a checkpoint to a model that is ready to run. */
+import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
-import type { PlanOptions } from '../model/step3.ts';
-import { ceilDiv } from '../tensor.ts';
+import type { KvFormat } from '../kernels/paged.ts';
+import { cacheShape } from '../model/cache.ts';
+import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
-import type { FileSource } from '../weights/source.ts';
+import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
 import { urlSource } from '../weights/source_url.ts';
 import { CpuExecutor } from './cpu_executor.ts';
 import { openDevice } from './device.ts';
@@ -34,6 +35,10 @@ export interface LoadOptions {
   readonly maxBatch?: number | undefined;
   /** Prompt tokens per prefill step. Default 256. */
   readonly chunk?: number | undefined;
+  /**
+   * Multi-token-prediction blocks to load, for generations that draft up to so many tokens at a time. Default 0.
+   */
+  readonly draft?: number | undefined;
   /** Results do not depend on batch, chunking or pages, bit for bit; slower. */
   readonly deterministic?: boolean | undefined;
   /** Use matrix units where the adapter has them; they round activations to binary16. Default true. */
@@ -47,33 +52,51 @@ export interface LoadOptions {
   readonly selfTestStore?: SelfTestStore | undefined;
 }
 
-/** A folder (Node), an http(s) address of one, an open source, or a checkpoint such as a synthetic one. */
+/**
+ * A folder or a GGUF file (Node), an http(s) address of one, an open source, or a checkpoint such as a synthetic one. Of a
+ * GGUF file that is split, the first part.
+ */
 export type ModelSource = string | URL | FileSource | Checkpoint;
 
+/** An open checkpoint with what belongs to it. */
+export interface OpenModel {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: TextCodec | undefined;
+  /** Where its text files are: tokenizer, chat template. */
+  readonly texts: FileSource;
+}
+
 /** Reads the checkpoint's header, and its tokenizer when it comes from files. */
-export async function openModelSource(
-  source: ModelSource,
-): Promise<{ checkpoint: Checkpoint; tokenizer: TextCodec | undefined }> {
-  if (typeof source === 'object' && 'tensors' in source) return { checkpoint: source, tokenizer: undefined };
-  const files = await fileSource(source);
-  const checkpoint = await openCheckpoint(files);
+export async function openModelSource(source: ModelSource): Promise<OpenModel> {
+  if (typeof source === 'object' && 'weights' in source) {
+    return { checkpoint: source, tokenizer: undefined, texts: memorySource(source.name, new Map()) };
+  }
+  const { files, file } = await fileSource(source);
+  const checkpoint = await openCheckpoint(files, file);
   try {
-    return { checkpoint, tokenizer: await loadTokenizer(files, checkpoint.config.vocab_size) };
+    const texts = withTexts(files, checkpoint.texts);
+    return { checkpoint, texts, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
 }
 
-async function fileSource(source: string | URL | FileSource): Promise<FileSource> {
-  if (source instanceof URL) return urlSource(source);
-  if (typeof source !== 'string') return source;
-  if (/^https?:\/\//.test(source)) return urlSource(source);
+/** The folder of a model, and the GGUF file in it when the source names one. */
+async function fileSource(
+  source: string | URL | FileSource,
+): Promise<{ files: FileSource; file: string | undefined }> {
+  if (typeof source === 'object' && 'open' in source) return { files: source, file: undefined };
+  const address = typeof source === 'string' ? source : source.href;
+  const name = /([^/\\]+\.gguf)$/.exec(address)?.[1];
+  const folder = name === undefined ? address : address.slice(0, -name.length);
+  const file = name === undefined ? undefined : name;
+  if (source instanceof URL || /^https?:\/\//.test(address)) return { files: urlSource(folder), file };
   if (typeof process === 'undefined' || process.versions?.node === undefined) {
-    return urlSource(new URL(source, location.href));
+    return { files: urlSource(new URL(folder === '' ? '.' : folder, location.href)), file };
   }
   const { directorySource } = await import('../weights/source_node.ts');
-  return directorySource(source);
+  return { files: directorySource(folder === '' ? '.' : folder), file: name };
 }
 
 /**
@@ -93,20 +116,28 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     positive('maxContext', maxContext, config.max_seq_len);
     positive('maxBatch', maxBatch, 4096);
     positive('chunk', chunk, 65535);
+    const draft = options.draft ?? 0;
+    if (!Number.isInteger(draft) || draft < 0 || draft > mtpBlocks(config)) {
+      throw new InputError(
+        'draft',
+        `an integer in 0..${mtpBlocks(config)} (blocks of the checkpoint)`,
+        draft,
+      );
+    }
     executor = await openExecutor(options);
-    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes);
+    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,
-      cache: {
+      cache: cacheShape(config, draft, {
         sequences: maxBatch,
-        maxContext,
-        pages: ceilDiv(maxContext, PAGE) * maxBatch,
+        maxContext: maxContext + draft,
         kv: options.kv ?? 'f16',
-      },
+        together: Math.max(chunk, draft + 1),
+      }),
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };
-    const model = new Model({ config, tokenizer, executor, planning, chunk });
+    const model = new Model({ config, tokenizer, executor, planning, chunk, draft });
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {

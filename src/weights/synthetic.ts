@@ -1,5 +1,5 @@
 /** Seeded weights for any configuration, made on demand: no file, and any byte range without the rest. */
-import type { Step3Config } from '../config/index.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import {
   DTYPE_BYTES,
@@ -7,12 +7,15 @@ import {
   elements,
   encodeWeights,
   FORMAT_BYTES,
-  type WeightFormat,
+  type PlainFormat,
 } from '../tensor.ts';
-import { type Checkpoint, sumBytes, unknownTensor } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { expectedTensors, type TensorSpec } from './names.ts';
 import type { TensorInfo } from './safetensors.ts';
+import { makeCheckpoint } from './select.ts';
 import { allocate, checkRange } from './source.ts';
+import { dtypeOf, plainWeight } from './stored_blocks.ts';
+import type { CheckpointWeight } from './tensor_data.ts';
 
 /** Every element is one of this many values, evenly spread over its range: chosen by 16 bits of a hash. */
 const TABLE_SIZE = 65536;
@@ -23,25 +26,22 @@ const TABLE_SIZE = 65536;
  */
 const BLOCK_PAIRS = 2 ** 16;
 
-const DTYPES: Readonly<Record<WeightFormat, DType>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
-
 /**
  * A checkpoint of seeded weights. An element depends only on the seed, its tensor's name and its index. Matrices are
  * uniform with variance 1 / fan_in, so that activations keep their scale from layer to layer; the embedding has
- * variance 1; norms lie within 0.1 of 1.
+ * variance 1; norms lie within 0.1 of 1, biases of routers within 0.2 of 0.
  * @param seed integer from 0 to 2^53 - 1; throws InputError for anything else
  * @param format element type; by default the configuration's own, else bf16
  */
 export function syntheticCheckpoint(
-  config: Step3Config,
+  config: ModelConfig,
   seed: number,
-  format: WeightFormat = config.torch_dtype ?? 'bf16',
+  format: PlainFormat = config.torch_dtype ?? 'bf16',
 ): Checkpoint {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new InputError('seed', 'an integer from 0 to 2^53 - 1', seed);
   const name = `synthetic (seed ${seed})`;
-  const entries = layOut(config, name, DTYPES[format]);
-  const tensors = new Map(Array.from(entries, ([tensor, { info }]) => [tensor, info]));
+  const entries = layOut(config, name, dtypeOf(format));
   const tables = new Map<string, Uint32Array>();
   const tableOf = (spec: TensorSpec) => {
     const [centre, spread] = distribution(spec);
@@ -50,19 +50,21 @@ export function syntheticCheckpoint(
     tables.set(key, table);
     return table;
   };
-  return {
+  const weights = new Map<string, CheckpointWeight>();
+  for (const [tensor, { spec, info }] of entries) {
+    const read = async (begin: number, length: number) => {
+      checkRange(name, info.bytes, begin, length);
+      return generate(tableOf(spec), format, hashName(tensor, seed), begin, length);
+    };
+    const weight = plainWeight(tensor, { ...info, read });
+    if (weight !== undefined) weights.set(tensor, weight);
+  }
+  return makeCheckpoint({
     name,
     config: { ...config, torch_dtype: format },
-    tensors,
-    bytes: sumBytes(tensors.values()),
-    read: async (tensor, begin, length) => {
-      const entry = entries.get(tensor);
-      if (entry === undefined) throw unknownTensor(tensor, name);
-      checkRange(name, entry.info.bytes, begin, length);
-      return generate(tableOf(entry.spec), format, hashName(tensor, seed), begin, length);
-    },
+    weights,
     close: async () => {},
-  };
+  });
 }
 
 interface Entry {
@@ -70,7 +72,7 @@ interface Entry {
   readonly info: TensorInfo;
 }
 
-function layOut(config: Step3Config, file: string, dtype: DType): Map<string, Entry> {
+function layOut(config: ModelConfig, file: string, dtype: DType): Map<string, Entry> {
   const entries = new Map<string, Entry>();
   let begin = 0;
   for (const spec of expectedTensors(config)) {
@@ -85,11 +87,13 @@ function layOut(config: Step3Config, file: string, dtype: DType): Map<string, En
 /** Centre and half-width of a tensor's uniform distribution, whose variance is half-width² / 3. */
 function distribution({ kind, shape }: TensorSpec): [number, number] {
   if (kind === 'norm') return [1, 0.1];
+  if (kind === 'centred norm') return [0, 0.1];
+  if (kind === 'bias') return [0, 0.2];
   return [0, kind === 'embedding' ? Math.sqrt(3) : Math.sqrt(3 / (shape.at(-1) ?? 1))];
 }
 
 /** The encoded values, one a word whatever the format, so that one loop serves all. */
-function makeTable(format: WeightFormat, centre: number, spread: number): Uint32Array {
+function makeTable(format: PlainFormat, centre: number, spread: number): Uint32Array {
   const values = new Float64Array(TABLE_SIZE);
   for (let i = 0; i < TABLE_SIZE; i++) values[i] = centre + spread * ((2 * i + 1) / TABLE_SIZE - 1);
   const bytes = encodeWeights(format, values);
@@ -99,7 +103,7 @@ function makeTable(format: WeightFormat, centre: number, spread: number): Uint32
 /** Bytes `[begin, begin + length)` of a tensor: whole pairs of elements are made, then cut. */
 function generate(
   table: Uint32Array,
-  format: WeightFormat,
+  format: PlainFormat,
   key: readonly [number, number],
   begin: number,
   length: number,

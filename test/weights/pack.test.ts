@@ -1,10 +1,11 @@
 import { expect, it } from 'vitest';
-import { preset } from '../../src/config/index.ts';
+import { layerFacts, preset } from '../../src/config/index.ts';
 import { padRow } from '../../src/tensor.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { checkpointFormats, qkvLayout, weightLayout } from '../../src/weights/layout.ts';
 import { packShard } from '../../src/weights/pack.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { readBytes } from './support.ts';
 
 /** Columns of wq: as many as the widest matrix of the preset has, so that few rows fit into a buffer. */
 const WIDTH = 144;
@@ -38,10 +39,10 @@ it.each([
   const checkpoint = syntheticCheckpoint(config, 5, 'f32');
   const d = config.head_dim;
   const limit = c.rows * WIDTH * 4;
-  const { keyAt } = qkvLayout(config);
+  const { keyAt } = qkvLayout(layerFacts(config, 0).attention);
   const source = async (tensor: string, cols: number) => {
     const name = `model.layers.0.self_attn.${tensor}.weight`;
-    const values = floats(await checkpoint.read(name, 0, checkpoint.tensors.get(name)!.bytes));
+    const values = floats(await readBytes(checkpoint, name, 0, checkpoint.weights.get(name)!.bytes));
     return (row: number) => [...values.subarray(row * cols, (row + 1) * cols)];
   };
   // Where element i of a head lies among its rows.
