@@ -37,14 +37,52 @@ export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
   F64: 8,
 };
 
-/** Element types in which weights stay on the GPU; kernels decode them while reading. */
-export type WeightFormat = 'f32' | 'f16' | 'bf16';
+/** Floats of their own, without a scale that several share. */
+export type PlainFormat = 'f32' | 'f16' | 'bf16';
 
-/** Bytes of one weight. */
-export const FORMAT_BYTES: Readonly<Record<WeightFormat, number>> = { f32: 4, f16: 2, bf16: 2 };
+/** Element types in which weights stay on the GPU; kernels decode them while reading. */
+export type WeightFormat =
+  | PlainFormat
+  | 'fp8'
+  | 'int4'
+  | 'q4_0'
+  | 'q4_1'
+  | 'q5_0'
+  | 'q5_1'
+  | 'q8_0'
+  | 'q2_k'
+  | 'q3_k'
+  | 'q4_k'
+  | 'q5_k'
+  | 'q6_k'
+  | 'iq4_nl'
+  | 'iq4_xs'
+  | 'mxfp4';
+
+/** Bytes of one weight, with its share of the scales that a block holds; `fp8` and `int4` without scales. */
+export const FORMAT_BYTES: Readonly<Record<WeightFormat, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  fp8: 1,
+  int4: 1 / 2,
+  q4_0: 18 / 32,
+  q4_1: 20 / 32,
+  q5_0: 22 / 32,
+  q5_1: 24 / 32,
+  q8_0: 34 / 32,
+  q2_k: 84 / 256,
+  q3_k: 110 / 256,
+  q4_k: 144 / 256,
+  q5_k: 176 / 256,
+  q6_k: 210 / 256,
+  iq4_nl: 18 / 32,
+  iq4_xs: 136 / 256,
+  mxfp4: 17 / 32,
+};
 
 /** The weight format that holds a checkpoint dtype unchanged, or undefined when there is none. */
-export function formatOf(dtype: DType): WeightFormat | undefined {
+export function formatOf(dtype: DType): PlainFormat | undefined {
   if (dtype === 'F32') return 'f32';
   if (dtype === 'F16') return 'f16';
   if (dtype === 'BF16') return 'bf16';

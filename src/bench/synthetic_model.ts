@@ -7,7 +7,7 @@ import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { Model } from '../runtime/model.ts';
 import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import { shardName, weightLayout } from '../weights/layout.ts';
 
 /** Size of a synthetic model's cache, and what is told of its making. */
@@ -94,7 +94,7 @@ export async function syntheticModel(
 }
 
 /** Rows that keep the variance of what they are multiplied with; padding is zero. */
-function weightUnit(format: WeightFormat, cols: number): Uint8Array<ArrayBuffer> {
+function weightUnit(format: PlainFormat, cols: number): Uint8Array<ArrayBuffer> {
   const stored = padRow(cols);
   const rows = Math.max(1, Math.floor(UNIT_BYTES / (stored * FORMAT_BYTES[format])));
   const random = seededRandom(cols);

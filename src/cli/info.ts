@@ -15,7 +15,8 @@ interface InfoFlags extends CommonFlags {
 
 /** Tensors of one kind together. */
 interface KindCard {
-  readonly dtypes: string[];
+  /** Formats that its weights are stored in. */
+  readonly formats: string[];
   parameters: number;
   bytes: number;
 }
@@ -71,13 +72,13 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
   const kinds: Record<string, KindCard> = {};
   let parameters = 0;
   let active = 0;
-  for (const tensor of checkpoint.tensors.values()) {
-    const count = elements(tensor.shape);
-    const kind = kindOf(tensor.name);
-    kinds[kind] ??= { dtypes: [], parameters: 0, bytes: 0 };
-    if (!kinds[kind].dtypes.includes(tensor.dtype)) kinds[kind].dtypes.push(tensor.dtype);
+  for (const weight of checkpoint.weights.values()) {
+    const count = elements(weight.shape);
+    const kind = kindOf(weight.name);
+    kinds[kind] ??= { formats: [], parameters: 0, bytes: 0 };
+    if (!kinds[kind].formats.includes(weight.format)) kinds[kind].formats.push(weight.format);
     kinds[kind].parameters += count;
-    kinds[kind].bytes += tensor.bytes;
+    kinds[kind].bytes += weight.bytes;
     parameters += count;
     if (kind === 'routed experts') active += (count / config.moe_num_experts) * config.moe_top_k;
     else if (kind !== 'embedding') active += count;
@@ -139,7 +140,7 @@ function cardText(card: ModelCard): string {
     table(
       Object.entries(card.kinds).map(([kind, k]) => [
         kind,
-        `${k.dtypes.join(', ')}  ${formatCount(k.parameters)} parameters, ${formatBytes(k.bytes)}`,
+        `${k.formats.join(', ')}  ${formatCount(k.parameters)} parameters, ${formatBytes(k.bytes)}`,
       ]),
     ),
   ].join('');

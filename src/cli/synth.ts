@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { PRESETS, parseConfig, type Step3Config } from '../config/index.ts';
 import { ConfigError, InputError } from '../errors.ts';
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { parseStrictJson } from '../weights/json.ts';
 import { writeCheckpoint } from '../weights/synth_node.ts';
 import { syntheticCheckpoint } from '../weights/synthetic.ts';
@@ -16,7 +16,7 @@ interface SynthFlags extends CommonFlags {
   readonly config: string;
   readonly output: string;
   readonly seed: number;
-  readonly dtype?: WeightFormat;
+  readonly dtype?: PlainFormat;
   readonly force?: true;
 }
 
@@ -51,11 +51,11 @@ async function run(flags: SynthFlags): Promise<void> {
   } finally {
     bar.stop();
   }
-  const { bytes, tensors } = checkpoint;
+  const { bytes, weights } = checkpoint;
   process.stdout.write(
     flags.json === true
-      ? `${JSON.stringify({ output: flags.output, seed: flags.seed, tensors: tensors.size, bytes })}\n`
-      : `${flags.output}: ${tensors.size} tensors, ${formatBytes(bytes)} of random weights (seed ${flags.seed})\n`,
+      ? `${JSON.stringify({ output: flags.output, seed: flags.seed, tensors: weights.size, bytes })}\n`
+      : `${flags.output}: ${weights.size} tensors, ${formatBytes(bytes)} of random weights (seed ${flags.seed})\n`,
   );
 }
 

@@ -1,5 +1,5 @@
 /** Step-3's configuration: read from `config.json`, checked field by field, and written back. */
-import type { WeightFormat } from '../tensor.ts';
+import type { PlainFormat } from '../tensor.ts';
 import { Fields, isIntegerIn } from './fields.ts';
 
 /** Step-3's language model. Field names are the checkpoint's own. */
@@ -32,7 +32,7 @@ export interface Step3Config {
   /** Tokens that end a text; empty when the file names none. */
   readonly eos_token_ids: readonly number[];
   /** Element type that the file declares for its weights; the tensors themselves decide. */
-  readonly torch_dtype: WeightFormat | undefined;
+  readonly torch_dtype: PlainFormat | undefined;
 }
 
 const TEXT_TYPE = 'step3_text';
@@ -49,7 +49,7 @@ const MAX_EXPERTS = 1024;
 const MAX_VOCAB = 2 ** 24;
 const MAX_CONTEXT = 2 ** 20;
 
-const TORCH_DTYPES: ReadonlyMap<unknown, WeightFormat> = new Map([
+const TORCH_DTYPES: ReadonlyMap<unknown, PlainFormat> = new Map([
   ['float32', 'f32'],
   ['float16', 'f16'],
   ['bfloat16', 'bf16'],
@@ -68,10 +68,7 @@ const FIXED: readonly (readonly [string, string | number | boolean | null])[] = 
 ];
 
 /** Fields that count wherever they stand: in the document and in its `text_config`. */
-const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [
-  ['tie_word_embeddings', false],
-  ['quantization_config', null],
-];
+const FIXED_ANYWHERE: readonly (readonly [string, boolean | null])[] = [['tie_word_embeddings', false]];
 
 /**
  * Reads a parsed `config.json`: flat (`step3_text`) or nested in the `text_config` of a `step3_vl`.
@@ -248,7 +245,7 @@ function readEos(fields: Fields, vocab: number): readonly number[] {
 }
 
 /** `torch_dtype`, or `dtype` as newer tools write it. */
-function readDtype(text: Fields, document: Fields): WeightFormat | undefined {
+function readDtype(text: Fields, document: Fields): PlainFormat | undefined {
   for (const fields of [text, document]) {
     for (const name of ['torch_dtype', 'dtype']) {
       if (!fields.has(name)) continue;

@@ -1,10 +1,10 @@
 /** Rows of the embedding table for token ids, decoded to f32. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface EmbedParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   readonly tokens: number;
   /** hidden_size. */
   readonly K: number;

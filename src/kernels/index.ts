@@ -10,6 +10,7 @@ import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
+import { moe_group } from './moe_group.ts';
 import { moe_route } from './moe_route.ts';
 import { probe_fma } from './probe_fma.ts';
 import { probe_matrix } from './probe_matrix.ts';
@@ -33,6 +34,7 @@ export const KERNELS: readonly AnyKernel[] = [
   mfa_combine,
   moe_down,
   moe_route,
+  moe_group,
   moe_combine,
   sample,
 ];

@@ -1,8 +1,16 @@
 /** What the two linear kernels, matvec and matmul, share: parameters, bindings, reference, cost, input makers. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
+import {
+  type Buffers,
+  buffersBindings,
+  buffersConstants,
+  buffersFault,
+  buffersLib,
+  buffersMatrix,
+} from './buffers.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
 import {
   type RopeKind,
@@ -37,7 +45,7 @@ export type RowSource =
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   /** Result rows: tokens, picked rows, or pairs. */
   readonly tokens: number;
   readonly source: RowSource;
@@ -45,8 +53,10 @@ export interface LinearParams {
   readonly K: number;
   /** Rows of w per expert, over all shards. For swiglu: gate and up rows alternate, so N is even. */
   readonly N: number;
-  /** Rows of w that the bound buffer holds. Dense layers count as one expert. */
+  /** Rows of w that the bound buffers hold. Dense layers count as one expert. */
   readonly shard: RowRange;
+  /** Experts of each buffer, where `shard` lies in several (matvec only). */
+  readonly buffers?: Buffers;
   /** Elements from one row of x to the next; a multiple of 8. */
   readonly xStride: number;
   readonly yStride: number;
@@ -76,7 +86,7 @@ export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
   if (p.source.kind === 'routed') libs.push('lib/route_softmax');
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
-  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
+  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none', buffersLib(p.buffers));
   return libs;
 }
 
@@ -86,7 +96,11 @@ function isRope(out: LinearParams['out']): out is RopeKind {
 
 /** Constants of the library files. */
 export function linearConstants(p: LinearParams): Record<string, number | boolean> {
-  const constants: Record<string, number | boolean> = { K: p.K, X_STRIDE: p.xStride };
+  const constants: Record<string, number | boolean> = {
+    K: p.K,
+    X_STRIDE: p.xStride,
+    ...buffersConstants(p.buffers),
+  };
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
   if (p.source.kind === 'routed') Object.assign(constants, routingConstants(p.source.routing));
   if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
@@ -145,14 +159,16 @@ export function linearCheck(kernel: string, p: LinearParams): void {
     if (fault !== undefined) fail(fault);
     if (p.tile !== 1) fail(`tile: expected 1 for routed pairs, got ${p.tile}`);
   }
+  const buffers = buffersFault(p.buffers, p.shard.expertCount);
+  if (buffers !== undefined) fail(buffers);
+  if (p.buffers !== undefined && kernel !== 'matvec') fail('buffers: expected one buffer');
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }
 
 export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
-  const stored = p.shard.expertCount * p.shard.rowCount;
   const bindings: Record<string, BindingSpec> = {
-    w: { type: p.format, dims: [stored, padRow(p.K)], cols: p.K, use: 'in', weight: true },
+    ...buffersBindings(p.buffers, p.shard.expertCount, p.format, p.shard.rowCount, p.K),
     x: { type: 'f32', dims: [xRows(p), p.xStride], cols: p.K, use: 'in' },
     y: {
       type: 'f32',
@@ -215,7 +231,7 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
 /** `y = out(norm(x) Wᵀ)` in double precision. */
 export function linearReference(p: LinearParams, io: ReferenceIo): void {
   const x = io.f('x');
-  const w = io.m('w');
+  const w = buffersMatrix(p.buffers, p.shard.rowCount, io);
   const gamma = p.norm === 'rms' ? io.f('gamma') : undefined;
   const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
   const row = new Float64Array(w.cols);

@@ -148,7 +148,27 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 24 },
         }),
       },
+      {
+        name: 'experts straight from logits, in four buffers',
+        params: routed({ experts: 7, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
+          out: 'swiglu',
+          norm: 'rms',
+          buffers: [2, 2, 2, 1],
+        }),
+      },
+      {
+        name: 'experts 1..5 straight from logits, in two buffers, f32',
+        params: routed({ experts: 7, topK: 3, renormalise: false }, 18, 64, 2, {
+          format: 'f32',
+          shard: { expertBegin: 1, expertCount: 5, rowBegin: 0, rowCount: 18 },
+          buffers: [3, 2],
+        }),
+      },
       { name: 'experts, pairs in', params: grouped(6, 33, 40, 12, 1, 1, { format: 'f16' }) },
+      {
+        name: 'experts, pairs in, three buffers',
+        params: grouped(6, 33, 40, 30, 1, 4, { buffers: [2, 2, 2] }),
+      },
       {
         name: 'experts 2..4 of 6 in this shard',
         params: grouped(6, 24, 40, 30, 3, 4, {

@@ -1,7 +1,15 @@
 /** Down projections of the shared and the chosen experts for few tokens, weighted and added to the residual stream. */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, FORMAT_BYTES, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
+import {
+  type Buffers,
+  buffersBindings,
+  buffersConstants,
+  buffersFault,
+  buffersLib,
+  buffersMatrix,
+} from './buffers.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
   chooseExperts,
@@ -14,7 +22,7 @@ import {
 } from './routing.ts';
 
 export interface ExpertsDownParams {
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   readonly tokens: number;
   readonly routing: Routing;
   /** moe_intermediate_size and share_expert_dim. */
@@ -22,8 +30,10 @@ export interface ExpertsDownParams {
   readonly shareK: number;
   /** hidden_size. */
   readonly N: number;
-  /** Experts, or rows of one, that the bound buffer holds. */
+  /** Experts, or rows of one, that the bound buffers hold. */
   readonly shard: RowRange;
+  /** Experts of each buffer, where they lie in several. */
+  readonly buffers?: Buffers;
   /** Whether this call adds the shared expert's part; where experts are split, those that hold the first one. */
   readonly withShare: boolean;
 }
@@ -42,17 +52,31 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   summary:
     'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
   variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => [`lib/weight_${p.format}`, 'lib/x_blocks', 'lib/route_softmax', 'lib/out_add'],
+  libs: (p) => [
+    `lib/weight_${p.format}`,
+    buffersLib(p.buffers),
+    'lib/x_blocks',
+    'lib/route_softmax',
+    'lib/out_add',
+  ],
   check(p) {
     const fault = routingFault(p.routing);
     if (fault !== undefined) throw new KernelError('moe_down', fault);
     const { rowBegin, rowCount, expertBegin, expertCount } = p.shard;
+    const buffers = buffersFault(p.buffers, expertCount);
+    if (buffers !== undefined) throw new KernelError('moe_down', buffers);
     if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= 1 && rowCount >= 1))
       throw new KernelError('moe_down', `expected tokens, K, shareK, rows >= 1, got ${JSON.stringify(p)}`);
     if (rowBegin + rowCount > p.N || expertBegin + expertCount > p.routing.experts)
       throw new KernelError('moe_down', `shard: expected a part of the experts, got ${JSON.stringify(p)}`);
   },
-  constants: (p) => ({ WG: workgroup(p), K: p.K, SHARE_K: p.shareK, ...routingConstants(p.routing) }),
+  constants: (p) => ({
+    WG: workgroup(p),
+    K: p.K,
+    SHARE_K: p.shareK,
+    ...buffersConstants(p.buffers),
+    ...routingConstants(p.routing),
+  }),
   uniforms: (p) => ({
     expert_begin: p.shard.expertBegin,
     expert_count: p.shard.expertCount,
@@ -63,13 +87,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   }),
   bindings: (p) => ({
     ...routingBindings(p.routing, p.tokens),
-    w: {
-      type: p.format,
-      dims: [p.shard.expertCount * p.shard.rowCount, padRow(p.K)],
-      cols: p.K,
-      use: 'in',
-      weight: true,
-    },
+    ...buffersBindings(p.buffers, p.shard.expertCount, p.format, p.shard.rowCount, p.K),
     share_w: { type: p.format, dims: [p.N, padRow(p.shareK)], cols: p.shareK, use: 'in', weight: true },
     x: { type: 'f32', dims: [p.tokens * p.routing.topK, padRow(p.K)], cols: p.K, use: 'in' },
     share_x: { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' },
@@ -81,7 +99,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     const { topK } = p.routing;
     const y = io.f('y');
     const x = io.f('x');
-    const w = io.m('w');
+    const w = buffersMatrix(p.buffers, rowCount, io);
     const shareRow = new Float64Array(padRow(p.shareK));
     const row = new Float64Array(padRow(p.K));
     const dot = (a: Float64Array, b: Float64Array, at: number, length: number) => {
@@ -141,6 +159,17 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           shard: { expertBegin: 2, expertCount: 3, rowBegin: 0, rowCount: 24 },
           withShare: false,
         }),
+      },
+      {
+        name: 'five experts in two buffers',
+        params: downCase(4, 6, 2, 40, 32, 20, {
+          shard: { expertBegin: 1, expertCount: 5, rowBegin: 0, rowCount: 20 },
+          buffers: [3, 2],
+        }),
+      },
+      {
+        name: 'three buffers, f32',
+        params: downCase(3, 6, 3, 70, 24, 12, { format: 'f32', buffers: [2, 2, 2] }),
       },
       {
         name: 'half of the rows of one expert',

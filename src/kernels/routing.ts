@@ -1,4 +1,4 @@
-/** Choice of experts from router logits: what moe_route and the kernels that use lib/route_softmax.wgsl share. */
+/** Choice of experts from router logits: what the kernels that use lib/route_softmax.wgsl share. */
 import { padRow } from '../tensor.ts';
 import type { BindingSpec, ReferenceIo } from './kernel.ts';
 
@@ -13,7 +13,7 @@ export interface Routing {
 }
 
 /** Experts whose counts fit into the workgroup memory of default limits. */
-const MAX_EXPERTS = 1024;
+export const MAX_EXPERTS = 1024;
 
 /** Choices that an invocation keeps to itself. */
 const MAX_CHOICES = 64;

@@ -1,14 +1,17 @@
 /** FFN block of a layer: dense SwiGLU, or a mixture of experts with a shared expert. */
 import type { Step3Config } from '../config/index.ts';
+import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { maxTiles } from '../kernels/linear.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
 import { moe_down } from '../kernels/moe_down.ts';
+import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
+import { shardGroups } from './shards.ts';
 import { matrixOf, type StepShape } from './step.ts';
 
 /** Tokens up to which every (token, choice) pair reads its expert for itself, whatever the experts. */
@@ -149,7 +152,15 @@ function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
   planGateUp(call, `${at}.share_expert`);
   const down = matrixOf(layout, `${at}.moe.down_proj`);
   const share = matrixOf(layout, `${at}.share_expert.down_proj`);
-  for (const [i, shard] of down.shards.entries()) {
+  const others = {
+    share_w: shardName(share.name, 0),
+    x: 'expert_act',
+    share_x: 'ffn_act',
+    router_logits: 'router_logits',
+    y: 'h',
+  };
+  const together = STORAGE_BUFFERS - Object.keys(others).length;
+  for (const { shard, buffers, slots } of shardGroups(down, together)) {
     plan.call(
       moe_down,
       {
@@ -160,17 +171,11 @@ function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
         shareK: share.cols,
         N: down.rows,
         shard,
+        ...(buffers === undefined ? {} : { buffers }),
         // The buffers of the first expert hold each of its rows once.
         withShare: shard.expertBegin === 0,
       },
-      {
-        w: shardName(down.name, i),
-        share_w: shardName(share.name, 0),
-        x: 'expert_act',
-        share_x: 'ffn_act',
-        router_logits: 'router_logits',
-        y: 'h',
-      },
+      { ...slots, ...others },
       down.name,
     );
   }
@@ -190,15 +195,15 @@ function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
   const tiles = maxTiles(pairs, experts, tile);
   plan.call(
     moe_route,
-    { ...routing, tokens: shape.tokens, tile, maxTiles: tiles },
-    {
-      router_logits: 'router_logits',
-      expert_ids: 'expert_ids',
-      expert_weights: 'expert_weights',
-      pairs: 'expert_pairs',
-      tiles: 'expert_tiles',
-    },
+    { ...routing, tokens: shape.tokens },
+    { router_logits: 'router_logits', expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
     `${at}.route`,
+  );
+  plan.call(
+    moe_group,
+    { tokens: shape.tokens, experts, topK, tile, maxTiles: tiles },
+    { expert_ids: 'expert_ids', pairs: 'expert_pairs', tiles: 'expert_tiles' },
+    `${at}.group`,
   );
   const rows = {
     rows: pairs,

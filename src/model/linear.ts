@@ -1,14 +1,15 @@
-/** Linear layers of a plan: which kernel runs them, and one call per shard of the weights. */
-
+/** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
+import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow, type WeightFormat } from '../tensor.ts';
-import { shardName, type WeightMatrix } from '../weights/layout.ts';
+import { type PlainFormat, padRow } from '../tensor.ts';
+import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
+import { shardGroups } from './shards.ts';
 import type { StepShape } from './step.ts';
 
 /** Which kernel computes a linear layer, and how many rows of x it handles together. */
@@ -65,7 +66,7 @@ const matvecTiling = (rows: number): Tiling => ({
 });
 
 /** Whether a layer may use matrix units: their products take 16 bits a factor. */
-function hasMatrixUnits(shape: TilingOf, format: WeightFormat): boolean {
+function hasMatrixUnits(shape: TilingOf, format: PlainFormat): boolean {
   return shape.matrixUnits && format !== 'f32';
 }
 
@@ -91,7 +92,7 @@ export function expertTiling(
   topK: number,
   experts: number,
   shape: TilingOf,
-  format: WeightFormat,
+  format: PlainFormat,
 ): Tiling {
   if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
@@ -105,7 +106,7 @@ export function expertTiling(
 
 /**
  * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec folds in, or the conversion to
- * binary16 for matrix units; then one call per shard.
+ * binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
@@ -115,7 +116,10 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   else if (tiling.kernel === matmul && call.gamma !== undefined) x = normSlot(plan, call, xStride);
   if (x !== call.x) xStride = padRow(weights.cols);
   const norm = call.gamma !== undefined && tiling.kernel === matvec;
-  for (const [i, shard] of weights.shards.entries()) {
+  const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
+  const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
+  const together = tiling.kernel === matvec ? STORAGE_BUFFERS - Object.keys(others).length : 1;
+  for (const { shard, buffers, slots } of shardGroups(weights, together)) {
     const params: LinearParams = {
       format: weights.format,
       tokens: call.rows,
@@ -123,6 +127,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       K: weights.cols,
       N: weights.rows,
       shard,
+      ...(buffers === undefined ? {} : { buffers }),
       xStride,
       yStride: yStride(call),
       norm: norm ? 'rms' : 'none',
@@ -131,15 +136,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    const slots: Record<string, string> = {
-      w: shardName(weights.name, i),
-      x,
-      y: call.y,
-      ...call.sourceSlots,
-      ...call.outSlots,
-    };
-    if (norm && call.gamma !== undefined) slots.gamma = call.gamma;
-    plan.call(tiling.kernel, params, slots, weights.name);
+    plan.call(tiling.kernel, params, { ...slots, ...others }, weights.name);
   }
 }
 

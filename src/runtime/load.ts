@@ -44,7 +44,7 @@ export async function loadWeights(
   for (const vector of layout.vectors.values()) {
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
-    read += checkpoint.tensors.get(vector.tensor)?.bytes ?? 0;
+    read += checkpoint.weights.get(vector.tensor)?.bytes ?? 0;
     onProgress(read, checkpoint.bytes);
   }
   const { head_dim, rope_theta } = checkpoint.config;

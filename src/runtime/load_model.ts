@@ -5,7 +5,7 @@ import type { PlanOptions } from '../model/step3.ts';
 import { ceilDiv } from '../tensor.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
-import type { FileSource } from '../weights/source.ts';
+import { type FileSource, withTexts } from '../weights/source.ts';
 import { urlSource } from '../weights/source_url.ts';
 import { CpuExecutor } from './cpu_executor.ts';
 import { openDevice } from './device.ts';
@@ -47,33 +47,43 @@ export interface LoadOptions {
   readonly selfTestStore?: SelfTestStore | undefined;
 }
 
-/** A folder (Node), an http(s) address of one, an open source, or a checkpoint such as a synthetic one. */
+/**
+ * A folder or a GGUF file (Node), an http(s) address of one, an open source, or a checkpoint such as a synthetic one. Of a
+ * GGUF file that is split, the first part.
+ */
 export type ModelSource = string | URL | FileSource | Checkpoint;
 
 /** Reads the checkpoint's header, and its tokenizer when it comes from files. */
 export async function openModelSource(
   source: ModelSource,
 ): Promise<{ checkpoint: Checkpoint; tokenizer: TextCodec | undefined }> {
-  if (typeof source === 'object' && 'tensors' in source) return { checkpoint: source, tokenizer: undefined };
-  const files = await fileSource(source);
-  const checkpoint = await openCheckpoint(files);
+  if (typeof source === 'object' && 'weights' in source) return { checkpoint: source, tokenizer: undefined };
+  const { files, file } = await fileSource(source);
+  const checkpoint = await openCheckpoint(files, file);
   try {
-    return { checkpoint, tokenizer: await loadTokenizer(files, checkpoint.config.vocab_size) };
+    const texts = withTexts(files, checkpoint.texts);
+    return { checkpoint, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
 }
 
-async function fileSource(source: string | URL | FileSource): Promise<FileSource> {
-  if (source instanceof URL) return urlSource(source);
-  if (typeof source !== 'string') return source;
-  if (/^https?:\/\//.test(source)) return urlSource(source);
+/** The folder of a model, and the GGUF file in it when the source names one. */
+async function fileSource(
+  source: string | URL | FileSource,
+): Promise<{ files: FileSource; file: string | undefined }> {
+  if (typeof source === 'object' && 'open' in source) return { files: source, file: undefined };
+  const address = typeof source === 'string' ? source : source.href;
+  const name = /([^/\\]+\.gguf)$/.exec(address)?.[1];
+  const folder = name === undefined ? address : address.slice(0, -name.length);
+  const file = name === undefined ? undefined : name;
+  if (source instanceof URL || /^https?:\/\//.test(address)) return { files: urlSource(folder), file };
   if (typeof process === 'undefined' || process.versions?.node === undefined) {
-    return urlSource(new URL(source, location.href));
+    return { files: urlSource(new URL(folder === '' ? '.' : folder, location.href)), file };
   }
   const { directorySource } = await import('../weights/source_node.ts');
-  return directorySource(source);
+  return { files: directorySource(folder === '' ? '.' : folder), file: name };
 }
 
 /**

@@ -1,13 +1,13 @@
 /** Finds NaN and infinite weights: a damaged or badly converted checkpoint would otherwise decode to noise. */
 import { WeightError } from '../errors.ts';
-import { DTYPE_BYTES, type DType, formatOf, type WeightFormat } from '../tensor.ts';
+import { DTYPE_BYTES, type DType, formatOf, type PlainFormat } from '../tensor.ts';
 import type { TensorInfo } from './safetensors.ts';
 
 /**
  * A float is not finite when all its exponent bits are set: adding one at the lowest of them then carries into the sign
  * position, which the mask has cleared. A 32-bit word tests one f32 or two 16-bit floats at once.
  */
-const TESTS: Readonly<Record<WeightFormat, { exponent: number; one: number; carry: number }>> = {
+const TESTS: Readonly<Record<PlainFormat, { exponent: number; one: number; carry: number }>> = {
   f32: { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000 },
   f16: { exponent: 0x7c007c00, one: 0x04000400, carry: 0x80008000 },
   bf16: { exponent: 0x7f807f80, one: 0x00800080, carry: 0x80008000 },
@@ -39,7 +39,11 @@ export function firstNonFinite(dtype: DType, bytes: Uint8Array): number {
  * Throws WeightError when `bytes`, read from byte `begin` of `tensor`, hold a NaN or an infinity; the message gives its
  * coordinates in the tensor.
  */
-export function checkFinite(tensor: TensorInfo, bytes: Uint8Array, begin: number): void {
+export function checkFinite(
+  tensor: Pick<TensorInfo, 'name' | 'file' | 'dtype' | 'shape'>,
+  bytes: Uint8Array,
+  begin: number,
+): void {
   const found = firstNonFinite(tensor.dtype, bytes);
   if (found < 0) return;
   const size = DTYPE_BYTES[tensor.dtype];
@@ -53,7 +57,7 @@ export function checkFinite(tensor: TensorInfo, bytes: Uint8Array, begin: number
   );
 }
 
-function isFiniteAt(format: WeightFormat, bytes: Uint8Array, element: number): boolean {
+function isFiniteAt(format: PlainFormat, bytes: Uint8Array, element: number): boolean {
   const { exponent } = TESTS[format];
   const top = format === 'f32' ? element * 4 + 2 : element * 2;
   const mask = exponent >>> 16;
@@ -68,7 +72,8 @@ function isNaNAt(dtype: DType, bytes: Uint8Array, at: number): boolean {
   return mantissa !== 0 || (dtype === 'F32' && (bytes[at] | bytes[at + 1]) !== 0);
 }
 
-function coordinates(shape: readonly number[], index: number): number[] {
+/** Where element `index` of a tensor stands. */
+export function coordinates(shape: readonly number[], index: number): number[] {
   let rest = index;
   const at: number[] = [];
   for (const size of [...shape].reverse()) {

@@ -4,7 +4,7 @@
  */
 import type { Step3Config } from '../config/index.ts';
 import { WeightError } from '../errors.ts';
-import { FORMAT_BYTES, formatOf, padRow, type WeightFormat } from '../tensor.ts';
+import { FORMAT_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 /**
@@ -40,7 +40,7 @@ export interface RowRange {
 /** A weight matrix `[experts, rows, padRow(cols)]` as kernels read it. Rows that no part covers are zero. */
 export interface WeightMatrix {
   readonly name: string;
-  readonly format: WeightFormat;
+  readonly format: PlainFormat;
   readonly experts: number;
   readonly rows: number;
   readonly cols: number;
@@ -62,15 +62,14 @@ export interface WeightLayout {
 }
 
 /** Format in which a tensor is stored. */
-export type FormatOf = (tensor: string) => WeightFormat;
+export type FormatOf = (tensor: string) => PlainFormat;
 
 /** Formats of a checkpoint's own tensors. */
 export function checkpointFormats(checkpoint: Checkpoint): FormatOf {
   return (tensor) => {
-    const info = checkpoint.tensors.get(tensor);
-    const format = info === undefined ? undefined : formatOf(info.dtype);
-    if (info === undefined || format === undefined) {
-      throw new WeightError(checkpoint.name, tensor, 'dtype F32, F16 or BF16', info?.dtype ?? 'nothing');
+    const format = checkpoint.weight(tensor)?.format;
+    if (format !== 'f32' && format !== 'f16' && format !== 'bf16') {
+      throw new WeightError(checkpoint.name, tensor, 'f32, f16 or bf16', format ?? 'nothing');
     }
     return format;
   };

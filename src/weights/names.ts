@@ -16,6 +16,11 @@ export function isVisionTensor(name: string): boolean {
   return VISION_PREFIXES.some((prefix) => name.startsWith(prefix));
 }
 
+/** Tensors that some checkpoints of Step-3.5-Flash hold beside the router's bias, and that no engine reads. */
+export function isIgnoredTensor(name: string): boolean {
+  return /\.moe\.expert_bias$/.test(name);
+}
+
 /** Every tensor of the language model, in the order of a forward pass. */
 export function expectedTensors(config: Step3Config): TensorSpec[] {
   const { hidden_size: D, vocab_size: V } = config;

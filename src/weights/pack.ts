@@ -1,7 +1,6 @@
 /** Streams checkpoint tensors into the device layout, a bounded piece at a time. */
-import { decodeWeights, FORMAT_BYTES, formatOf, padRow } from '../tensor.ts';
+import { decodeWeights, FORMAT_BYTES, padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { checkFinite } from './finite.ts';
 import type { Placement, RowRange, WeightMatrix, WeightPart, WeightVector } from './layout.ts';
 
 /** Most bytes of packed rows that are in memory at a time. */
@@ -54,14 +53,12 @@ async function packPart(
   out: Uint8Array<ArrayBuffer>,
 ): Promise<number> {
   const [first, last] = rowsWithin(part.rows, part.sourceRows, begin, end);
-  const info = checkpoint.tensors.get(part.tensor);
-  if (first >= last || info === undefined) return 0;
+  const weight = checkpoint.weight(part.tensor);
+  if (first >= last || weight === undefined) return 0;
   const size = FORMAT_BYTES[matrix.format];
   const sourceRow = part.sourceCols * size;
   const packedRow = padRow(matrix.cols) * size;
-  const from = (expert * part.sourceRows + first) * sourceRow;
-  const source = await checkpoint.read(part.tensor, from, (last - first) * sourceRow);
-  checkFinite(info, source, from);
+  const { values: source } = await weight.readRows(expert, first, last);
   const straightRows = part.rows.step === 1 && part.rows.group >= part.sourceRows;
   if (straightRows && sourceRow === packedRow && part.cols.group >= part.sourceCols) {
     out.set(source, (place(part.rows, first) - begin) * packedRow);
@@ -122,11 +119,9 @@ export async function packVector(
   vector: WeightVector,
 ): Promise<Float32Array<ArrayBuffer>> {
   const out = new Float32Array(padRow(vector.length));
-  const info = checkpoint.tensors.get(vector.tensor);
-  const format = info === undefined ? undefined : formatOf(info.dtype);
-  if (info === undefined || format === undefined) return out;
-  const bytes = await checkpoint.read(vector.tensor, 0, info.bytes);
-  checkFinite(info, bytes, 0);
-  decodeWeights(format, bytes, 0, vector.length, out);
+  const weight = checkpoint.weight(vector.tensor);
+  if (weight === undefined) return out;
+  const { values } = await weight.readRows(0, 0, 1);
+  decodeWeights(weight.format, values, 0, vector.length, out);
   return out;
 }

@@ -20,6 +20,8 @@ export interface FileSource {
   readonly name: string;
   /** Undefined when there is no such file; WeightError when there is one that cannot be read. */
   open(file: string): Promise<RangeFile | undefined>;
+  /** Names of its files, where it can tell. */
+  list?(): Promise<readonly string[]>;
 }
 
 /** Largest text file that is read whole: the biggest tokenizers and indexes are a few megabytes. */
@@ -32,6 +34,18 @@ export function memorySource(name: string, files: ReadonlyMap<string, Uint8Array
     open: async (file) => {
       const bytes = files.get(file);
       return bytes === undefined ? undefined : memoryFile(file, bytes);
+    },
+    list: async () => [...files.keys()],
+  };
+}
+
+/** A source with further text files, which stand in for its own of the same names. */
+export function withTexts(source: FileSource, texts: ReadonlyMap<string, string>): FileSource {
+  return {
+    ...source,
+    open: async (file) => {
+      const text = texts.get(file);
+      return text === undefined ? source.open(file) : memoryFile(file, new TextEncoder().encode(text));
     },
   };
 }

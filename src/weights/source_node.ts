@@ -1,5 +1,5 @@
 /** Checkpoint files of a directory, through Node's file handles. Node only: import it dynamically. */
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WeightError } from '../errors.ts';
 import { allocate, checkRange, type FileSource, type RangeFile } from './source.ts';
@@ -9,7 +9,15 @@ const MAX_READ = 2 ** 30;
 
 /** Files of the directory `dir`; symbolic links are followed, as model caches are made of them. */
 export function directorySource(dir: string): FileSource {
-  return { name: dir, open: (file) => openFile(dir, file) };
+  return { name: dir, open: (file) => openFile(dir, file), list: () => listFiles(dir) };
+}
+
+async function listFiles(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (cause) {
+    throw new WeightError(dir, undefined, 'a folder', errorCode(cause), { cause });
+  }
 }
 
 async function openFile(dir: string, file: string): Promise<RangeFile | undefined> {

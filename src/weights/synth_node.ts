@@ -6,7 +6,8 @@ import { WeightError } from '../errors.ts';
 import { byteTokenizer, MIN_BYTE_VOCAB } from './byte_tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { INDEX_FILE } from './index_file.ts';
-import type { TensorInfo } from './safetensors.ts';
+import { dtypeOf, isPlain } from './stored_blocks.ts';
+import type { CheckpointWeight } from './tensor_data.ts';
 import { writeSafetensors, writeWhole } from './writer_node.ts';
 
 /** How {@link writeCheckpoint} writes. */
@@ -78,19 +79,26 @@ async function writeWeights(
   onProgress: WriteCheckpointOptions['onProgress'],
 ): Promise<void> {
   let written = 0;
-  const pieces = async function* (tensor: TensorInfo) {
-    for (let begin = 0; begin < tensor.bytes; begin += PIECE_BYTES) {
-      const piece = await checkpoint.read(tensor.name, begin, Math.min(PIECE_BYTES, tensor.bytes - begin));
-      yield piece;
-      written += piece.length;
-      onProgress?.(written, checkpoint.bytes);
+  const pieces = async function* (weight: CheckpointWeight) {
+    const rowsEach = Math.max(1, Math.floor((PIECE_BYTES * weight.experts * weight.rows) / weight.bytes));
+    for (let expert = 0; expert < weight.experts; expert++) {
+      for (let row = 0; row < weight.rows; row += rowsEach) {
+        const { values } = await weight.readRows(expert, row, Math.min(row + rowsEach, weight.rows));
+        yield values;
+        written += values.length;
+        onProgress?.(written, checkpoint.bytes);
+      }
     }
   };
-  const shards = splitShards(checkpoint.tensors.values(), shardBytes);
+  const shards = splitShards(checkpoint.weights.values(), shardBytes);
   const weightMap: Record<string, string> = {};
   for (const [i, shard] of shards.entries()) {
     const file = shardName(i, shards.length);
-    const tensors = shard.map((tensor) => ({ ...tensor, pieces: () => pieces(tensor) }));
+    const tensors = shard.map((weight) => {
+      const { name, shape, format, file } = weight;
+      if (!isPlain(format)) throw new WeightError(file, name, 'f32, f16 or bf16', format);
+      return { name, shape, dtype: dtypeOf(format), pieces: () => pieces(weight) };
+    });
     await writeSafetensors(join(dir, file), tensors, { format: 'pt' });
     for (const { name } of shard) weightMap[name] = file;
   }
@@ -102,8 +110,12 @@ async function writeWeights(
   }
 }
 
-function splitShards(tensors: Iterable<TensorInfo>, shardBytes: number): TensorInfo[][] {
-  const shards: TensorInfo[][] = [];
+/** Cuts tensors, in their order, into shards of at most `shardBytes`. */
+export function splitShards<T extends { readonly bytes: number }>(
+  tensors: Iterable<T>,
+  shardBytes: number,
+): T[][] {
+  const shards: T[][] = [];
   let room = 0;
   for (const tensor of tensors) {
     if (shards.length === 0 || tensor.bytes > room) {
@@ -116,7 +128,8 @@ function splitShards(tensors: Iterable<TensorInfo>, shardBytes: number): TensorI
   return shards;
 }
 
-function shardName(index: number, count: number): string {
+/** File name of a shard. */
+export function shardName(index: number, count: number): string {
   if (count === 1) return 'model.safetensors';
   return `model-${String(index + 1).padStart(5, '0')}-of-${String(count).padStart(5, '0')}.safetensors`;
 }

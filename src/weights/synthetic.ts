@@ -7,12 +7,15 @@ import {
   elements,
   encodeWeights,
   FORMAT_BYTES,
-  type WeightFormat,
+  type PlainFormat,
 } from '../tensor.ts';
-import { type Checkpoint, sumBytes, unknownTensor } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { expectedTensors, type TensorSpec } from './names.ts';
 import type { TensorInfo } from './safetensors.ts';
+import { makeCheckpoint } from './select.ts';
 import { allocate, checkRange } from './source.ts';
+import { dtypeOf, plainWeight } from './stored_blocks.ts';
+import type { CheckpointWeight } from './tensor_data.ts';
 
 /** Every element is one of this many values, evenly spread over its range: chosen by 16 bits of a hash. */
 const TABLE_SIZE = 65536;
@@ -22,8 +25,6 @@ const TABLE_SIZE = 65536;
  * called often, but not (as well) one that is entered once and runs for seconds. Divides 2^32.
  */
 const BLOCK_PAIRS = 2 ** 16;
-
-const DTYPES: Readonly<Record<WeightFormat, DType>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
 
 /**
  * A checkpoint of seeded weights. An element depends only on the seed, its tensor's name and its index. Matrices are
@@ -35,13 +36,12 @@ const DTYPES: Readonly<Record<WeightFormat, DType>> = { f32: 'F32', f16: 'F16', 
 export function syntheticCheckpoint(
   config: Step3Config,
   seed: number,
-  format: WeightFormat = config.torch_dtype ?? 'bf16',
+  format: PlainFormat = config.torch_dtype ?? 'bf16',
 ): Checkpoint {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new InputError('seed', 'an integer from 0 to 2^53 - 1', seed);
   const name = `synthetic (seed ${seed})`;
-  const entries = layOut(config, name, DTYPES[format]);
-  const tensors = new Map(Array.from(entries, ([tensor, { info }]) => [tensor, info]));
+  const entries = layOut(config, name, dtypeOf(format));
   const tables = new Map<string, Uint32Array>();
   const tableOf = (spec: TensorSpec) => {
     const [centre, spread] = distribution(spec);
@@ -50,19 +50,21 @@ export function syntheticCheckpoint(
     tables.set(key, table);
     return table;
   };
-  return {
+  const weights = new Map<string, CheckpointWeight>();
+  for (const [tensor, { spec, info }] of entries) {
+    const read = async (begin: number, length: number) => {
+      checkRange(name, info.bytes, begin, length);
+      return generate(tableOf(spec), format, hashName(tensor, seed), begin, length);
+    };
+    const weight = plainWeight(tensor, { ...info, read });
+    if (weight !== undefined) weights.set(tensor, weight);
+  }
+  return makeCheckpoint({
     name,
     config: { ...config, torch_dtype: format },
-    tensors,
-    bytes: sumBytes(tensors.values()),
-    read: async (tensor, begin, length) => {
-      const entry = entries.get(tensor);
-      if (entry === undefined) throw unknownTensor(tensor, name);
-      checkRange(name, entry.info.bytes, begin, length);
-      return generate(tableOf(entry.spec), format, hashName(tensor, seed), begin, length);
-    },
+    weights,
     close: async () => {},
-  };
+  });
 }
 
 interface Entry {
@@ -89,7 +91,7 @@ function distribution({ kind, shape }: TensorSpec): [number, number] {
 }
 
 /** The encoded values, one a word whatever the format, so that one loop serves all. */
-function makeTable(format: WeightFormat, centre: number, spread: number): Uint32Array {
+function makeTable(format: PlainFormat, centre: number, spread: number): Uint32Array {
   const values = new Float64Array(TABLE_SIZE);
   for (let i = 0; i < TABLE_SIZE; i++) values[i] = centre + spread * ((2 * i + 1) / TABLE_SIZE - 1);
   const bytes = encodeWeights(format, values);
@@ -99,7 +101,7 @@ function makeTable(format: WeightFormat, centre: number, spread: number): Uint32
 /** Bytes `[begin, begin + length)` of a tensor: whole pairs of elements are made, then cut. */
 function generate(
   table: Uint32Array,
-  format: WeightFormat,
+  format: PlainFormat,
   key: readonly [number, number],
   begin: number,
   length: number,

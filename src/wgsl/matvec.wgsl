@@ -6,8 +6,8 @@
 // tile; then teams sum over their lanes, and the workgroup over its teams.
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
-// Library files give: the team and entry point, load_weight8 (weight_*), load_x8 (x_blocks), norm_x (norm_*),
-// tile_item (rows_*), out4 (out_*).
+// Library files give: the team and entry point, load_rows8 (buffers_*), load_x8 (x_blocks), norm_x (norm_*), tile_item
+// (rows_*), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -24,9 +24,9 @@ const QUADS: u32 = ROWS * GROUPS / 4u;    // rows of a workgroup, four to a resu
 
 struct Params {
   tokens: u32,        // result rows (dense)
-  expert_begin: u32,  // experts in this shard of w
+  expert_begin: u32,  // experts in the bound buffers of w
   expert_count: u32,
-  row_begin: u32,     // rows n of each expert in this shard of w
+  row_begin: u32,     // rows n of each expert in the bound buffers
   row_count: u32,
   y_stride: u32,
   eps: f32,
@@ -46,7 +46,8 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     return;
   }
   let first = workgroup_id.x * ROWS * GROUPS;
-  let base = (expert - params.expert_begin) * params.row_count;
+  let buffer = buffer_of(expert - params.expert_begin);
+  let base = expert_in_buffer(expert - params.expert_begin) * params.row_count;
   let last = params.row_count - 1u;
   let abreast = min(teams, GROUPS);      // groups that are worked on at a time
   let parts = max(teams / GROUPS, 1u);   // teams that share the columns of a group
@@ -65,16 +66,13 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     var sums: array<vec4<f32>, TOKENS * ROWS>;
     var squares: array<vec4<f32>, SQUARES>;
     for (var block = part * team.size + team.lane; block < BLOCKS; block += team.size * parts) {
-      var w: array<Block8, ROWS>;
-      for (var r = 0u; r < ROWS; r++) {
-        w[r] = load_weight8(rows[r], block);
-      }
+      var wb = load_rows8(buffer, rows, block);
       for (var t = 0u; t < TOKENS; t++) {
         let raw = load_x8(x_rows[t], block);
         let xb = norm_x(raw, block);
         for (var r = 0u; r < ROWS; r++) {
-          sums[t * ROWS + r] += w[r].lo * xb.lo;
-          sums[t * ROWS + r] += w[r].hi * xb.hi;
+          sums[t * ROWS + r] += wb[r].lo * xb.lo;
+          sums[t * ROWS + r] += wb[r].hi * xb.hi;
         }
         if (NORMED) {
           squares[t / 4u][t % 4u] += dot8(raw, raw);

@@ -2,12 +2,13 @@
 // the token chose, weighted, and the addition to the residual stream.
 //   y[token, n] += share_w[n] . share_x[token] + sum over choices of weight * (w[expert, n] . x[token, choice])
 //
-// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Its invocations share the columns of the shared expert and of every choice, as
-// if they were one long row; then teams sum over their lanes, and the workgroup over its teams. The order of additions
-// depends on widths and the team alone. Where experts lie in several buffers, each call adds what its own hold.
+// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Its invocations share
+// the columns of the shared expert and of every choice, as if they were one long row; then teams sum over their lanes,
+// and the workgroup over its teams. The order of additions depends on widths and the team alone. Where experts lie in
+// more buffers than a call binds, each call adds what its own hold.
 //
-// Library files give: the team and entry point, load_weight8 and decode8 (weight_*), load_x8 (x_blocks), route_token
-// (route_softmax), out4 (out_add).
+// Library files give: the team and entry point, load_rows8 (buffers_*), decode8 (weight_*), load_x8 (x_blocks),
+// route_token (route_softmax), out4 (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -18,11 +19,12 @@ const BLOCKS: u32 = (K + 7u) / 8u;
 const X_STRIDE: u32 = BLOCKS * 8u;
 const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
 const SUMS: u32 = 2u;
+const ROWS: u32 = 8u;
 
 struct Params {
-  expert_begin: u32,  // experts in this shard of w
+  expert_begin: u32,  // experts in the bound buffers of w
   expert_count: u32,
-  row_begin: u32,     // rows n of each expert in this shard of w
+  row_begin: u32,     // rows n of each expert in the bound buffers
   row_count: u32,
   y_stride: u32,
   with_share: u32,    // whether this call adds the shared expert's part
@@ -48,10 +50,10 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (!any) {
     return;
   }
-  let first = workgroup_id.x * 8u;
+  let first = workgroup_id.x * ROWS;
   let last = params.row_count - 1u;
-  var rows: array<u32, 8>;
-  for (var r = 0u; r < 8u; r++) {
+  var rows: array<u32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
     rows[r] = min(first + r, last);
   }
   var near = vec4<f32>(0.0);
@@ -73,15 +75,16 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
       let expert = routed_experts[choice];
       if (held(expert)) {
         let block = (item - SHARE_BLOCKS) % BLOCKS;
-        let row = (expert - params.expert_begin) * params.row_count;
+        let row = expert_in_buffer(expert - params.expert_begin) * params.row_count;
+        var at = rows;
+        for (var r = 0u; r < ROWS; r++) {
+          at[r] += row;
+        }
+        var wb = load_rows8(buffer_of(expert - params.expert_begin), at, block);
         let xb = load_x8(token * TOP_K + choice, block);
         let weight = routed_weight(choice);
-        near += weight * vec4<f32>(
-          dot8(load_weight8(row + rows[0], block), xb), dot8(load_weight8(row + rows[1], block), xb),
-          dot8(load_weight8(row + rows[2], block), xb), dot8(load_weight8(row + rows[3], block), xb));
-        far += weight * vec4<f32>(
-          dot8(load_weight8(row + rows[4], block), xb), dot8(load_weight8(row + rows[5], block), xb),
-          dot8(load_weight8(row + rows[6], block), xb), dot8(load_weight8(row + rows[7], block), xb));
+        near += weight * vec4<f32>(dot8(wb[0], xb), dot8(wb[1], xb), dot8(wb[2], xb), dot8(wb[3], xb));
+        far += weight * vec4<f32>(dot8(wb[4], xb), dot8(wb[5], xb), dot8(wb[6], xb), dot8(wb[7], xb));
       }
     }
   }
@@ -102,7 +105,7 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   }
 }
 
-// Whether this shard of w holds an expert.
+// Whether a bound buffer holds an expert.
 fn held(expert: u32) -> bool {
   return expert >= params.expert_begin && expert - params.expert_begin < params.expert_count;
 }

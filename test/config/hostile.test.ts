@@ -80,12 +80,6 @@ const CONFIGS: readonly ConfigCase[] = [
   ['tied embeddings', config({ tie_word_embeddings: true }), 'tie_word_embeddings'],
   ['another activation', config({ hidden_act: 'gelu' }), 'hidden_act', '"silu"', '"gelu"'],
   ['biases', config({ attention_bias: true }), 'attention_bias'],
-  ['quantisation', config({ quantization_config: { quant_method: 'fp8' } }), 'quantization_config', 'fp8'],
-  [
-    'quantisation in the outer document',
-    { model_type: 'step3_vl', text_config: config({}), quantization_config: {} },
-    'quantization_config',
-  ],
   [
     'two context lengths',
     config({ max_position_embedding: 8 }),

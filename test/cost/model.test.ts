@@ -39,8 +39,8 @@ describe('conventions', () => {
   });
 
   it.each(Object.keys(PRESETS))('parameters of %s are those of its tensors, but for norms', (name) => {
-    const { tensors } = syntheticCheckpoint(PRESETS[name], 0);
-    const matrices = [...tensors.values()].filter((tensor) => tensor.shape.length > 1);
+    const { weights } = syntheticCheckpoint(PRESETS[name], 0);
+    const matrices = [...weights.values()].filter((tensor) => tensor.shape.length > 1);
     const total = matrices.reduce((sum, tensor) => sum + elements(tensor.shape), 0);
     expect(parameters(readCostModel(configToJson(PRESETS[name]), name)).total).toBe(total);
   });

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest';
 import type { Step3Config } from '../../src/config/index.ts';
 import { preset } from '../../src/config/index.ts';
 import { loadModel } from '../../src/runtime/load_model.ts';
-import type { WeightFormat } from '../../src/tensor.ts';
+import type { PlainFormat } from '../../src/tensor.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
 import { gpu } from '../harness.ts';
 
 /** Configurations whose widths are no multiples of anything, and other corners of the architecture. */
-const CASES: { name: string; format: WeightFormat; config: Partial<Step3Config> }[] = [
+const CASES: { name: string; format: PlainFormat; config: Partial<Step3Config> }[] = [
   {
     name: 'odd widths, three heads of six',
     format: 'f32',

@@ -8,7 +8,7 @@ import { expectedTensors } from '../../src/weights/names.ts';
 import { encodeSafetensors, readHeader } from '../../src/weights/safetensors.ts';
 import { memorySource } from '../../src/weights/source.ts';
 import { directorySource } from '../../src/weights/source_node.ts';
-import { digests, loadAll, TINY, text, tinyFiles, tinyTensors } from './support.ts';
+import { digests, loadAll, readBytes, TINY, text, tinyFiles, tinyTensors } from './support.ts';
 
 const fixtures = (name: string) =>
   directorySource(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)));
@@ -20,7 +20,7 @@ describe.each([
   it('opens and reads, every tensor finite', async () => {
     const checkpoint = await openCheckpoint(fixtures(name));
     expect(checkpoint.config.num_hidden_layers).toBe(layers);
-    expect([...checkpoint.tensors.keys()]).toEqual(
+    expect([...checkpoint.weights.keys()]).toEqual(
       expectedTensors(checkpoint.config).map((spec) => spec.name),
     );
     for (const tensor of await loadAll(checkpoint)) {
@@ -28,7 +28,7 @@ describe.each([
       expect(firstNonFinite(tensor.dtype, tensor.bytes)).toBe(-1);
     }
     await checkpoint.close();
-    await expect(checkpoint.read('lm_head.weight', 0, 4)).rejects.toThrow(WeightError);
+    await expect(checkpoint.weight('lm_head.weight')!.readRows(0, 0, 1)).rejects.toThrow(WeightError);
   });
 
   it('has golden logits of its vocabulary', async () => {
@@ -45,9 +45,9 @@ describe('openCheckpoint', () => {
     const tensors = await tinyTensors();
     const checkpoint = await openCheckpoint(memorySource('memory', await tinyFiles()));
     const { name, bytes } = tensors[3];
-    expect(await checkpoint.read(name, 5, 11)).toEqual(bytes.slice(5, 16));
-    await expect(checkpoint.read(name, bytes.length - 1, 2)).rejects.toThrow(WeightError);
-    await expect(checkpoint.read('model.nope', 0, 1)).rejects.toThrow(/memory: tensor "model.nope"/);
+    expect(await readBytes(checkpoint, name, 5, 11)).toEqual(bytes.slice(5, 16));
+    await expect(readBytes(checkpoint, name, bytes.length - 1, 2)).rejects.toThrow(WeightError);
+    expect(checkpoint.weight('model.nope')).toBeUndefined();
   });
 
   it('reads shards, and prefers the index over a single file', async () => {
@@ -78,7 +78,7 @@ describe('openCheckpoint', () => {
       ],
     });
     const checkpoint = await openCheckpoint(memorySource('memory', files));
-    expect(checkpoint.tensors.size).toBe(expectedTensors(TINY).length);
+    expect(checkpoint.weights.size).toBe(expectedTensors(TINY).length);
   });
 
   it('closes what it opened when it fails', async () => {

@@ -5,6 +5,7 @@ import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { checkpointFormats, qkvLayout, weightLayout } from '../../src/weights/layout.ts';
 import { packShard } from '../../src/weights/pack.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { readBytes } from './support.ts';
 
 /** Columns of wq: as many as the widest matrix of the preset has, so that few rows fit into a buffer. */
 const WIDTH = 144;
@@ -41,7 +42,7 @@ it.each([
   const { keyAt } = qkvLayout(config);
   const source = async (tensor: string, cols: number) => {
     const name = `model.layers.0.self_attn.${tensor}.weight`;
-    const values = floats(await checkpoint.read(name, 0, checkpoint.tensors.get(name)!.bytes));
+    const values = floats(await readBytes(checkpoint, name, 0, checkpoint.weights.get(name)!.bytes));
     return (row: number) => [...values.subarray(row * cols, (row + 1) * cols)];
   };
   // Where element i of a head lies among its rows.

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { expect } from 'vitest';
 import { configToJson, PRESETS } from '../../src/config/index.ts';
 import type { ConfigError, WeightError } from '../../src/errors.ts';
-import type { DType } from '../../src/tensor.ts';
+import { type DType, FORMAT_BYTES } from '../../src/tensor.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { encodeSafetensors } from '../../src/weights/safetensors.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
@@ -40,15 +40,31 @@ export function rawFile(header: unknown, dataBytes = 0): Uint8Array {
   return concat(u64(BigInt(bytes.length)), bytes, new Uint8Array(dataBytes));
 }
 
-/** Every tensor of a checkpoint, in memory. */
+/** `length` bytes from byte `begin` of a weight in a plain format. */
+export async function readBytes(
+  checkpoint: Checkpoint,
+  name: string,
+  begin: number,
+  length: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { format, rows, cols, readRows } = checkpoint.weight(name)!;
+  const rowBytes = cols * FORMAT_BYTES[format];
+  const expert = Math.floor(begin / (rows * rowBytes));
+  const from = begin - expert * rows * rowBytes;
+  const first = Math.floor(from / rowBytes);
+  const { values } = await readRows(expert, first, Math.ceil((from + length) / rowBytes));
+  return values.slice(from - first * rowBytes, from - first * rowBytes + length);
+}
+
+/** Every tensor of a checkpoint in plain formats, in memory. */
 export function loadAll(checkpoint: Checkpoint): Promise<MemoryTensor[]> {
   return Promise.all(
-    [...checkpoint.tensors.values()].map(async ({ name, dtype, shape, bytes }) => ({
-      name,
-      dtype,
-      shape,
-      bytes: await checkpoint.read(name, 0, bytes),
-    })),
+    [...checkpoint.weights.values()].map(async ({ name, format, shape, experts, rows, readRows }) => {
+      const parts = [];
+      for (let expert = 0; expert < experts; expert++) parts.push((await readRows(expert, 0, rows)).values);
+      const dtype = { f32: 'F32', f16: 'F16', bf16: 'BF16' }[format as string] as DType;
+      return { name, dtype, shape, bytes: concat(...parts) };
+    }),
   );
 }
 

@@ -27,7 +27,7 @@ describe('writeCheckpoint', () => {
     expect(opened.config).toEqual(synthetic.config);
     expect(digests(await loadAll(opened))).toEqual(digests(await loadAll(synthetic)));
     await opened.close();
-    expect(progress).toHaveLength(synthetic.tensors.size);
+    expect(progress).toEqual([...progress].sort((a, b) => a - b));
     expect(progress.at(-1)).toBe(synthetic.bytes);
     expect(await readdir(join(dir, 'new'))).toEqual([
       'config.json',
@@ -66,10 +66,18 @@ describe('writeCheckpoint', () => {
     let reads = 0;
     const failing = {
       ...synthetic,
-      read: (name: string, begin: number, length: number) => {
-        if (++reads > 30) throw new Error('unplugged');
-        return synthetic.read(name, begin, length);
-      },
+      weights: new Map(
+        Array.from(synthetic.weights, ([name, weight]) => [
+          name,
+          {
+            ...weight,
+            readRows: (expert: number, begin: number, end: number) => {
+              if (++reads > 30) throw new Error('unplugged');
+              return weight.readRows(expert, begin, end);
+            },
+          },
+        ]),
+      ),
     };
     await expect(writeCheckpoint(failing, dir, { shardBytes: 50_000 })).rejects.toThrow('unplugged');
     expect(await readdir(dir)).toEqual([]);

@@ -1,6 +1,7 @@
 // Choice of experts by the workgroup that needs them, straight from router logits: the TOP_K largest (lower index first
 // among equals), weighted by the softmax over all experts in f32, divided by the weights' sum only if RENORMALISE.
-// An invocation per expert counts how many are ahead of it. The kernel gives WG, the team file `invocation`.
+// An invocation per expert counts how many are ahead of it, four at a time. The kernel gives WG, the team file
+// `invocation`.
 // --- specialised ---
 const EXPERTS: u32 = 8u;          // moe_num_experts
 const TOP_K: u32 = 2u;            // moe_top_k
@@ -10,36 +11,49 @@ const LOGITS_STRIDE: u32 = (EXPERTS + 7u) / 8u * 8u;
 
 @group(0) @binding(5) var<storage, read> router_logits: array<f32>;  // [tokens, LOGITS_STRIDE]
 
-var<workgroup> route_logits: array<f32, EXPERTS>;
+const QUARTERS: u32 = (EXPERTS + 3u) / 4u;
+
+var<workgroup> route_logits: array<vec4<f32>, QUARTERS>;
 var<workgroup> routed_experts: array<u32, TOP_K>;
 var<workgroup> routed_shares: array<f32, TOP_K>;
 
 // Fills routed_experts, and routed_shares (for routed_weight) if `weigh`. For uniform control flow.
 fn route_token(token: u32, weigh: bool) {
-  for (var e = invocation; e < EXPERTS; e += WG) {
-    route_logits[e] = router_logits[token * LOGITS_STRIDE + e];
+  for (var q = invocation; q < QUARTERS; q += WG) {
+    var four = vec4<f32>(0.0);
+    for (var i = 0u; i < 4u; i++) {
+      if (q * 4u + i < EXPERTS) {
+        four[i] = router_logits[token * LOGITS_STRIDE + q * 4u + i];
+      }
+    }
+    route_logits[q] = four;
   }
   if (invocation < TOP_K) {
     routed_experts[invocation] = 0u;  // stays only where logits are NaN
   }
   workgroupBarrier();
   // Not a constant bound: drivers would unroll the loops.
-  let end = min(EXPERTS, arrayLength(&router_logits));
+  let end = min(QUARTERS, arrayLength(&router_logits));
   for (var e = invocation; e < EXPERTS; e += WG) {
-    let own = route_logits[e];
-    var ahead = 0u;
-    for (var other = 0u; other < end; other++) {
-      let logit = route_logits[other];
-      ahead += u32(logit > own || (logit == own && other < e));
+    let own = route_logits[e / 4u][e % 4u];
+    var ahead = vec4<u32>(0u);
+    for (var q = 0u; q < end; q++) {
+      let logits = route_logits[q];
+      let other = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+      let equal = (logits == vec4<f32>(own)) & (other < vec4<u32>(e));
+      let leads = ((logits > vec4<f32>(own)) | equal) & (other < vec4<u32>(EXPERTS));
+      ahead += select(vec4<u32>(0u), vec4<u32>(1u), leads);
     }
-    if (ahead < TOP_K) {
-      routed_experts[ahead] = e;
+    let place = ahead.x + ahead.y + ahead.z + ahead.w;
+    if (place < TOP_K) {
+      routed_experts[place] = e;
       if (weigh) {
-        var sum = 0.0;
-        for (var other = 0u; other < end; other++) {
-          sum += exp(route_logits[other] - own);
+        var sum = vec4<f32>(0.0);
+        for (var q = 0u; q < end; q++) {
+          let exists = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(EXPERTS);
+          sum += select(vec4<f32>(0.0), exp(route_logits[q] - own), exists);
         }
-        routed_shares[ahead] = 1.0 / sum;
+        routed_shares[place] = 1.0 / dot(sum, vec4<f32>(1.0));
       }
     }
   }

@@ -1,0 +1,132 @@
+// Decoding speed of llama.cpp's Vulkan backend and of this project on the same GGUF files, one after the other:
+//
+//   node bench/peers/llama_cpp.mjs --peer FOLDER [--types f16,q8_0,q4_k] [--tokens 256] [--files FOLDER] [--json]
+//
+// FOLDER is one where `npm install node-llama-cpp` was run (its own program, built; this project does not depend on it).
+// The files are written by synthetic_gguf.mjs. Time is wall clock between tokens that come out one after the other, greedy,
+// batch 1, after a prompt of 16 tokens; the median of the tokens after the first 32.
+
+import { existsSync, mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { SIZES, writeSyntheticGguf } from './synthetic_gguf.mjs';
+
+const WARM_UP = 32;
+const PROMPT = Array.from({ length: 16 }, (_, i) => 300 + 17 * i);
+
+const { values: args } = parseArgs({
+  options: {
+    peer: { type: 'string' },
+    types: { type: 'string', default: 'f16,q8_0,q4_k' },
+    tokens: { type: 'string', default: '256' },
+    files: { type: 'string', default: join(tmpdir(), 'step3-peers') },
+    small: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  },
+});
+const count = Number(args.tokens);
+const sizes = args.small
+  ? {
+      layers: 2,
+      hidden: 512,
+      heads: 8,
+      kvHeads: 2,
+      headDim: 128,
+      experts: 8,
+      topK: 4,
+      expertDim: 256,
+      vocab: 1000,
+    }
+  : SIZES;
+
+/** Runs `tokens`, an async iterable of token ids, and returns ids and milliseconds a token. */
+async function timed(tokens) {
+  const ids = [];
+  const times = [];
+  for await (const id of tokens) {
+    ids.push(id);
+    times.push(performance.now());
+    if (ids.length === count) break;
+  }
+  const gaps = times.slice(1).map((t, i) => t - times[i]);
+  const steady = gaps.slice(Math.min(WARM_UP, gaps.length >> 1)).sort((a, b) => a - b);
+  const mean =
+    (times.at(-1) - times[Math.min(WARM_UP, times.length >> 1)]) /
+    (times.length - 1 - Math.min(WARM_UP, times.length >> 1));
+  return { ids, median: steady[steady.length >> 1], mean };
+}
+
+async function llamaCpp(path) {
+  const entry = createRequire(join(resolve(args.peer), 'package.json')).resolve('node-llama-cpp');
+  const { getLlama } = await import(pathToFileURL(entry).href);
+  const llama = await getLlama({
+    gpu: args.small ? false : 'vulkan',
+    build: 'never',
+    skipDownload: true,
+    logLevel: 'error',
+  });
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: args.small ? 0 : 'max' });
+  const context = await model.createContext({ contextSize: 1024, flashAttention: true });
+  const options = { temperature: 0, yieldEogToken: true };
+  const result = await timed(context.getSequence().evaluate(PROMPT, options));
+  await llama.dispose();
+  return { ...result, device: (await Promise.resolve(llama.gpu)) || 'cpu' };
+}
+
+async function ours(path) {
+  const { loadModel } = await import(new URL('../../dist/index.js', import.meta.url).href);
+  const model = await loadModel(path, { maxContext: 1024 });
+  const ids = async function* () {
+    for await (const { token } of model.generate(PROMPT, {
+      maxTokens: count,
+      temperature: 0,
+      stopTokens: [],
+    }))
+      yield token;
+  };
+  // The first run compiles kernels.
+  for await (const _ of ids());
+  const result = await timed(ids());
+  model.dispose();
+  return result;
+}
+
+/** Length of the common beginning. */
+function agreement(a, b) {
+  const differ = a.findIndex((id, i) => id !== b[i]);
+  return differ < 0 ? a.length : differ;
+}
+
+mkdirSync(args.files, { recursive: true });
+const results = [];
+for (const type of args.types.split(',')) {
+  const path = join(args.files, `synthetic-${type}${args.small ? '-small' : ''}.gguf`);
+  if (!existsSync(path)) {
+    console.error(`writing ${path}`);
+    await writeSyntheticGguf(path, { type, ...sizes });
+  }
+  const peer = args.peer === undefined ? undefined : await llamaCpp(path);
+  const own = await ours(path);
+  const row = {
+    type,
+    ours_ms: own.median,
+    ours_mean_ms: own.mean,
+    llama_cpp_ms: peer?.median,
+    llama_cpp_mean_ms: peer?.mean,
+    ratio: peer && peer.mean / own.mean,
+    same_tokens: peer && agreement(own.ids, peer.ids),
+    peer_backend: peer?.device,
+  };
+  results.push(row);
+  console.error(
+    `${type}: ours ${own.mean.toFixed(3)} ms a token` +
+      (peer
+        ? `, llama.cpp (${peer.device}) ${peer.mean.toFixed(3)} ms: ${row.ratio.toFixed(2)} times as fast; first ${row.same_tokens} tokens equal`
+        : ''),
+  );
+}
+console.log(JSON.stringify({ sizes, tokens: count, results }));
+process.exit(0);

@@ -1,0 +1,67 @@
+/** Experts whose weights lie in several buffers of one dispatch: what the kernels that allow it share. */
+import { padRow, type WeightFormat } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
+import type { BindingSpec, Matrix, ReferenceIo } from './kernel.ts';
+
+/** Storage buffers that a kernel may bind on any adapter. */
+export const STORAGE_BUFFERS = 8;
+
+/** WGSL names of the buffers. */
+export const BUFFER_NAMES = ['w', 'w1', 'w2', 'w3'] as const;
+
+const LIBS: readonly WgslName[] = ['lib/buffers_1', 'lib/buffers_2', 'lib/buffers_3', 'lib/buffers_4'];
+
+/** How many experts each bound buffer holds: all but the last the same number. Absent: one buffer, `w`. */
+export type Buffers = readonly number[] | undefined;
+
+/** What is wrong with the buffers of `experts` experts, or undefined. */
+export function buffersFault(buffers: Buffers, experts: number): string | undefined {
+  if (buffers === undefined) return undefined;
+  const count = buffers.length;
+  const each = buffers[0];
+  const even = buffers.every((n, i) => (i < count - 1 ? n === each : n >= 1 && n <= each));
+  const sum = buffers.reduce((a, b) => a + b, 0);
+  if (count >= 1 && count <= BUFFER_NAMES.length && even && sum === experts) return undefined;
+  return `buffers: expected 1 to ${BUFFER_NAMES.length} equal parts of ${experts} experts (the last may be smaller), got ${JSON.stringify(buffers)}`;
+}
+
+/** The library file that loads from them. */
+export function buffersLib(buffers: Buffers): WgslName {
+  return LIBS[(buffers?.length ?? 1) - 1];
+}
+
+/** Its constants. */
+export function buffersConstants(buffers: Buffers): Record<string, number> {
+  return buffers === undefined || buffers.length === 1 ? {} : { BUFFER_EXPERTS: buffers[0] };
+}
+
+/** Bindings `[experts * rows, padRow(cols)]` of the buffers. */
+export function buffersBindings(
+  buffers: Buffers,
+  experts: number,
+  format: WeightFormat,
+  rows: number,
+  cols: number,
+): Record<string, BindingSpec> {
+  const spec = (count: number): BindingSpec => ({
+    type: format,
+    dims: [count * rows, padRow(cols)],
+    cols,
+    use: 'in',
+    weight: true,
+  });
+  return Object.fromEntries((buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], spec(count)]));
+}
+
+/** All of them as one matrix `[experts * rows, padRow(cols)]`. */
+export function buffersMatrix(buffers: Buffers, rows: number, io: ReferenceIo): Matrix {
+  const parts = (buffers ?? [0]).map((_, i) => io.m(BUFFER_NAMES[i]));
+  const each = (buffers?.[0] ?? Number.POSITIVE_INFINITY) * rows;
+  const first = parts[0];
+  return {
+    rows: parts.reduce((sum, part) => sum + part.rows, 0),
+    cols: first.cols,
+    row: (r, out) =>
+      parts.length === 1 ? first.row(r, out) : parts[Math.floor(r / each)].row(r % each, out),
+  };
+}
