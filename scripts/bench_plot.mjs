@@ -39,7 +39,13 @@ function adapterPlot(rows) {
     width: 400,
     height: { step: 18 },
     encoding: {
-      y: { field: 'name', type: 'nominal', sort: null, title: null, axis: { labelLimit: 1000 } },
+      y: {
+        field: 'name',
+        type: 'nominal',
+        sort: null,
+        title: null,
+        axis: { labelLimit: 1000, ticks: false },
+      },
       x: {
         field: 'percent',
         type: 'quantitative',

@@ -30,7 +30,7 @@ function shorten(tag: string): string {
   const short = tag
     .replace(IDLE, '')
     .replace(/(?<=[ ,(A-Za-z"-])\d+\.\d{3,}/g, (digits) => `${Number(Number(digits).toFixed(2))}`);
-  return EMPTY.test(short) ? '' : short;
+  return EMPTY.test(short) ? '' : short.replaceAll(' x2="0"', '').replaceAll(' y2="0"', '');
 }
 
 function xml(text: string): string {

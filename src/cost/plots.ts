@@ -75,7 +75,7 @@ function costByContext(models: readonly CostModel[]): Plot {
       },
       layer: [
         { data: { values }, mark: { type: 'line' } },
-        { data: { values: printed }, mark: { type: 'point', filled: true, size: 45 } },
+        { data: { values: printed }, mark: { type: 'square', size: 40, opacity: 1 } },
       ],
     },
   };
@@ -116,12 +116,11 @@ function costByHardware(models: readonly CostModel[]): Plot {
       spec: {
         width: 330,
         height: 230,
-        mark: { type: 'point', filled: true, size: 60, opacity: 0.85 },
+        mark: { type: 'tick', thickness: 3, size: 13 },
         encoding: {
-          y: { field: 'model', type: 'nominal', sort: null, title: null, axis: { grid: true } },
+          y: { field: 'model', type: 'nominal', sort: null, title: null, axis: { ticks: false } },
           x: { field: 'dollars', type: 'quantitative', title: DOLLARS },
           color: { field: 'hardware', type: 'nominal', sort: null, title: null },
-          shape: { field: 'hardware', type: 'nominal', sort: null, title: null },
         },
       },
       resolve: { scale: { x: 'independent' } },
@@ -199,7 +198,7 @@ function rooflines(models: readonly CostModel[]): Plot {
         { data: { values: roofs }, mark: { type: 'line' }, encoding: { x, y, color } },
         {
           data: { values: points },
-          mark: { type: 'point', filled: true, size: 35 },
+          mark: { type: 'square', size: 30, opacity: 1 },
           encoding: { x, y, color },
         },
         // Where the roofs leave room: above them at low intensities, below them at high ones.
