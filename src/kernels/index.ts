@@ -12,8 +12,10 @@ import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
 import { moe_route } from './moe_route.ts';
 import { probe_fma } from './probe_fma.ts';
+import { probe_fma_f16 } from './probe_fma_f16.ts';
 import { probe_matrix } from './probe_matrix.ts';
 import { probe_read } from './probe_read.ts';
+import { probe_write } from './probe_write.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
 import { rope_turns } from './rope_turns.ts';
@@ -38,4 +40,10 @@ export const KERNELS: readonly AnyKernel[] = [
 ];
 
 /** What an adapter can do at best, as kernels: no part of a model, measured beside the others. */
-export const PROBES: readonly AnyKernel[] = [probe_read, probe_fma, probe_matrix];
+export const PROBES: readonly AnyKernel[] = [
+  probe_read,
+  probe_write,
+  probe_fma,
+  probe_fma_f16,
+  probe_matrix,
+];
