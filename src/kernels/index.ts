@@ -40,10 +40,4 @@ export const KERNELS: readonly AnyKernel[] = [
 ];
 
 /** What an adapter can do at best, as kernels: no part of a model, measured beside the others. */
-export const PROBES: readonly AnyKernel[] = [
-  probe_read,
-  probe_write,
-  probe_fma,
-  probe_fma_f16,
-  probe_matrix,
-];
+export const PROBES: readonly AnyKernel[] = [probe_read, probe_write, probe_fma, probe_fma_f16, probe_matrix];

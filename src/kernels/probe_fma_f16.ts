@@ -17,9 +17,7 @@ export const probe_fma_f16: Kernel<ProbeFmaParams> = defineKernel<ProbeFmaParams
   ...probe_fma,
   name: 'probe_fma_f16',
   summary: 'independent chains of multiply-adds in binary16: the rate of f16 arithmetic',
-  variants: [
-    { ...PLAIN, name: 'f16', enables: ['f16'], available: (caps) => caps.shaderF16 === true },
-  ],
+  variants: [{ ...PLAIN, name: 'f16', enables: ['f16'], available: (caps) => caps.shaderF16 === true }],
   reference(p, io) {
     const results = io.f('results');
     for (let i = 0; i < results.length; i++) {

@@ -1,0 +1,473 @@
+/**
+ * The calls that laws are fitted on: for each kernel family, shapes that reach every corner of its law (one workgroup and
+ * many, few iterations and many, small and large). None is a shape of a preset; a test checks that.
+ */
+import { embed_tokens } from '../kernels/embed_tokens.ts';
+import { half_rows } from '../kernels/half_rows.ts';
+import type { AnyKernel, Capabilities } from '../kernels/kernel.ts';
+import { dense, grouped, maxTiles } from '../kernels/linear.ts';
+import { routed } from '../kernels/linear_cases.ts';
+import { matmul } from '../kernels/matmul.ts';
+import { matmul_matrix } from '../kernels/matmul_matrix.ts';
+import { matvec } from '../kernels/matvec.ts';
+import { mfa_combine } from '../kernels/mfa_combine.ts';
+import { type AttentionParams, attentionCase, mfa_decode } from '../kernels/mfa_decode.ts';
+import { mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { moe_combine } from '../kernels/moe_combine.ts';
+import { moe_down } from '../kernels/moe_down.ts';
+import { moe_route } from '../kernels/moe_route.ts';
+import { rmsnorm } from '../kernels/rmsnorm.ts';
+import { rope_cache } from '../kernels/rope_cache.ts';
+import { rope_turns } from '../kernels/rope_turns.ts';
+import { sample } from '../kernels/sample.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+
+/** A call to be timed. */
+export interface ProbeShape {
+  readonly kernel: AnyKernel;
+  readonly params: unknown;
+  readonly shape: string;
+  /** With weights from a cache. */
+  readonly cached: boolean;
+  /** Whether sampling only looks for the largest logit. */
+  readonly greedy: boolean;
+}
+
+const COLD = false;
+const CACHED = true;
+
+function probe(kernel: AnyKernel, shape: string, params: unknown, cached = COLD, greedy = true): ProbeShape {
+  return { kernel, params, shape, cached, greedy };
+}
+
+/**
+ * Every probe that the adapter can run, family by family. `brief`: few of them, of few distinct pipelines, for adapters
+ * that take long to compile and whose times are simpler.
+ */
+export function probeShapes(caps: Capabilities, brief: boolean): ProbeShape[] {
+  const some: Some = (shapes, few) => (brief ? shapes.slice(0, few) : shapes);
+  return [
+    ...[1, 2, 4].flatMap((tile) => matvecProbes(tile, some)),
+    ...routedProbes(some),
+    ...groupedMatvecProbes(some),
+    ...(caps.matrixUnits ? [...matrixProbes(), ...matrixAttention()] : matmulProbes()),
+    ...plainAttention(some),
+    ...combineProbes(some),
+    ...downProbes(some),
+    ...rowProbes(some),
+    ...sampleProbes(some),
+  ];
+}
+
+/** All of a list, or its first few. */
+type Some = <T>(shapes: readonly T[], few: number) => readonly T[];
+
+/** `[N, K]`, norm, cached. Deep and few, shallow and many, small and large. */
+const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: boolean])[] = [
+  [208, 416, true, COLD],
+  [1744, 416, false, COLD],
+  [5872, 416, true, COLD],
+  [80, 1664, true, COLD],
+  [1744, 1664, true, COLD],
+  [5872, 1664, true, COLD],
+  [208, 416, true, CACHED],
+  [1744, 416, false, CACHED],
+  [80, 3328, true, COLD],
+  [1744, 3328, true, COLD],
+  [3392, 13312, false, COLD],
+  [5872, 3328, false, COLD],
+  [11776, 3328, true, COLD],
+  [30208, 416, true, COLD],
+  [30208, 3328, true, COLD],
+  [1744, 3328, true, CACHED],
+  [5872, 1664, true, CACHED],
+];
+
+function matvecProbes(tile: number, some: Some): ProbeShape[] {
+  return some(MATVEC, 8)
+    .map(([N, K, norm, cached]) =>
+      probe(
+        matvec,
+        `${N}x${K}${norm ? ' norm' : ''}, ${tile} tokens`,
+        dense(N, K, tile, { tile, norm: norm ? 'rms' : 'none' }),
+        cached,
+      ),
+    )
+    .concat(
+      tile < 4
+        ? []
+        : [
+            probe(matvec, '80x1664, 13 tokens', dense(80, 1664, 13, { tile, norm: 'rms' })),
+            probe(matvec, '1744x416, 13 tokens', dense(1744, 416, 13, { tile })),
+            probe(matvec, '1744x1664, 16 tokens', dense(1744, 1664, 16, { tile, norm: 'rms' })),
+          ],
+    );
+}
+
+function routedProbes(some: Some): ProbeShape[] {
+  const one = { experts: 24, topK: 3, renormalise: false };
+  const many = { experts: 24, topK: 1, renormalise: false };
+  type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean];
+  const call = ([N, K, tokens, cached]: Shape) =>
+    probe(
+      matvec,
+      `24 experts ${N}x${K}, ${tokens} tokens`,
+      routed(tokens > 1 ? many : one, N, K, tokens, { norm: 'rms', out: 'swiglu' }),
+      cached,
+    );
+  const shapes: readonly Shape[] = [
+    [208, 416, 1],
+    [1744, 416, 1],
+    [592, 416, 1],
+    [1744, 1664, 1],
+    [208, 416, 1, CACHED],
+    [592, 416, 1, CACHED],
+    [208, 416, 4],
+    [1744, 416, 4],
+    [1744, 3328, 1],
+    [1744, 3328, 4],
+    [5872, 1664, 1],
+    [5872, 1664, 4],
+    [592, 416, 4, CACHED],
+  ];
+  return some(shapes, 6).map(call);
+}
+
+function groupedMatvecProbes(some: Some): ProbeShape[] {
+  const call = (tile: number, N: number, K: number, pairs: number, norm: boolean, cached = COLD) =>
+    probe(
+      matvec,
+      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
+      grouped(12, N, K, pairs, norm ? 3 : 1, tile, { norm: norm ? 'rms' : 'none' }),
+      cached,
+    );
+  return [2, 4].flatMap((tile) =>
+    some(
+      [
+        call(tile, 208, 416, 12, true),
+        call(tile, 592, 416, tile * 12, true),
+        call(tile, 1744, 416, 12, true),
+        call(tile, 1744, 416, tile * 6, false),
+        call(tile, 208, 416, 24, true, CACHED),
+        call(tile, 592, 1664, tile * 6, false),
+        call(tile, 1744, 3328, 12, true),
+        call(tile, 5872, 3328, tile * 12, false),
+        call(tile, 592, 416, 24, false, CACHED),
+      ],
+      6,
+    ),
+  );
+}
+
+function matmulProbes(): ProbeShape[] {
+  const call = (N: number, K: number, tokens: number) =>
+    probe(matmul, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile: 64 }));
+  const experts = (N: number, K: number, pairs: number) =>
+    probe(matmul, `6 experts ${N}x${K}, ${pairs} pairs`, grouped(6, N, K, pairs, 1, 64));
+  return [
+    ...[call(80, 208, 40), call(80, 1664, 40), call(592, 208, 64), call(592, 1664, 64), call(1744, 208, 64)],
+    ...[call(1744, 1664, 40), call(592, 208, 200)],
+    ...[experts(80, 208, 60), experts(208, 208, 60), experts(592, 208, 120), experts(592, 208, 60)],
+  ];
+}
+
+function matrixProbes(): ProbeShape[] {
+  const call = (tile: number, N: number, K: number, tokens: number, cached = COLD) =>
+    probe(matmul_matrix, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile }), cached);
+  const experts = (tile: number, N: number, K: number, pairs: number) =>
+    probe(
+      matmul_matrix,
+      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
+      grouped(12, N, K, pairs, 1, tile),
+    );
+  // How a workgroup is laid out depends on N: below 4096, 8192, 12288 and above.
+  return [
+    ...[call(16, 240, 3328, 13), call(16, 1744, 416, 16), call(16, 1744, 3328, 16)],
+    ...[call(16, 3392, 1664, 7), call(16, 3392, 13312, 16), call(16, 1744, 3328, 16, CACHED)],
+    ...[call(16, 4400, 416, 16), call(16, 4400, 3328, 7), call(16, 7600, 1664, 16)],
+    ...[call(16, 7600, 13312, 16), call(16, 4400, 13312, 13), call(16, 4400, 1664, 16, CACHED)],
+    ...[call(16, 8528, 416, 16), call(16, 8528, 3328, 13), call(16, 11776, 1664, 16)],
+    ...[call(16, 11776, 13312, 16), call(16, 8528, 13312, 7), call(16, 8528, 416, 7, CACHED)],
+    ...[call(16, 12992, 416, 16), call(16, 12992, 3328, 7), call(16, 30208, 1664, 13)],
+    ...[call(16, 30208, 3328, 16), call(16, 60032, 3328, 16), call(16, 12992, 416, 16, CACHED)],
+    ...[call(64, 240, 416, 40), call(64, 240, 3328, 64), call(64, 1744, 1664, 64), call(64, 5872, 416, 40)],
+    ...[call(64, 5872, 3328, 64), call(64, 7600, 13312, 64), call(64, 11776, 3328, 64)],
+    ...[call(64, 20480, 1664, 64), call(64, 30208, 3328, 40), call(64, 60032, 416, 64)],
+    ...[call(64, 1744, 416, 64, CACHED), call(64, 1744, 1664, 40, CACHED), call(64, 5872, 416, 64, CACHED)],
+    ...[call(128, 240, 3328, 100), call(128, 1744, 416, 128), call(128, 5872, 3328, 128)],
+    ...[call(128, 11776, 3328, 200), call(128, 60032, 416, 128), call(128, 30208, 1664, 128)],
+    ...[experts(16, 208, 416, 60), experts(16, 1744, 416, 48), experts(16, 1744, 3328, 60)],
+    ...[experts(16, 5872, 1664, 48), experts(16, 592, 3328, 240), experts(16, 5872, 3328, 60)],
+    ...[experts(64, 208, 416, 300), experts(64, 1744, 416, 600), experts(64, 1744, 3328, 300)],
+    ...[experts(64, 5872, 1664, 600)],
+  ];
+}
+
+/** Slices of one context for a batch. */
+function slices(
+  heads: number,
+  D: number,
+  batch: number,
+  context: number,
+  splitLen: number,
+): { name: string; params: AttentionParams } {
+  const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+  return {
+    name: `${heads} heads of ${D}, batch ${batch}, context ${context} by ${splitLen}`,
+    params: attentionCase(heads, D, 'f16', ceilDiv(context, splitLen), splitLen, places),
+  };
+}
+
+function attention(
+  kernel: AnyKernel,
+  [heads, D, batch, context, splitLen]: readonly [number, number, number, number, number],
+  cached = COLD,
+): ProbeShape {
+  const { name, params } = slices(heads, D, batch, context, splitLen);
+  return probe(kernel, name, params, cached);
+}
+
+function matrixAttention(): ProbeShape[] {
+  return [
+    attention(mfa_matrix, [24, 256, 1, 640, 64]),
+    attention(mfa_matrix, [48, 256, 1, 3000, 64]),
+    attention(mfa_matrix, [48, 256, 1, 12000, 96]),
+    attention(mfa_matrix, [40, 256, 1, 24000, 192]),
+    attention(mfa_matrix, [24, 256, 3, 6000, 160]),
+    attention(mfa_matrix, [48, 256, 6, 10000, 480]),
+    attention(mfa_matrix, [40, 256, 12, 20000, 1888]),
+    attention(mfa_matrix, [48, 256, 24, 5000, 960]),
+    attention(mfa_matrix, [16, 256, 40, 700, 224]),
+    attention(mfa_matrix, [48, 256, 40, 5000, 1600]),
+    attention(mfa_matrix, [24, 256, 1, 640, 64], CACHED),
+    attention(mfa_matrix, [48, 256, 1, 3000, 64], CACHED),
+    attention(mfa_matrix, [24, 256, 3, 3000, 96], CACHED),
+  ];
+}
+
+function plainAttention(some: Some): ProbeShape[] {
+  // Pipelines differ by heads and width.
+  const shapes = [
+    ...([
+      [3, 96, 1, 200, 64],
+      [3, 96, 1, 1100, 64],
+      [3, 96, 5, 1100, 64],
+      [3, 96, 12, 700, 64],
+    ] as const),
+    ...([
+      [3, 208, 1, 700, 64],
+      [3, 208, 5, 1100, 64],
+      [12, 208, 1, 200, 64],
+    ] as const),
+    ...([
+      [12, 208, 1, 1100, 64],
+      [12, 208, 5, 700, 64],
+      [12, 208, 12, 700, 64],
+    ] as const),
+    ...([
+      [3, 96, 20, 700, 64],
+      [3, 208, 12, 5000, 160],
+      [3, 96, 1, 1100, 576],
+    ] as const),
+    ...([
+      [12, 208, 12, 5000, 160],
+      [12, 96, 1, 1100, 576],
+      [12, 96, 5, 3000, 64],
+    ] as const),
+    ...([
+      [40, 208, 1, 200, 64],
+      [40, 208, 1, 1100, 64],
+      [40, 208, 5, 1100, 64],
+    ] as const),
+    ...([
+      [40, 208, 12, 700, 64],
+      [40, 96, 5, 3000, 64],
+      [40, 96, 1, 1100, 576],
+    ] as const),
+  ];
+  const cached = [
+    ...([
+      [3, 96, 1, 200, 64],
+      [3, 96, 5, 1100, 64],
+      [12, 208, 1, 700, 64],
+      [12, 208, 5, 700, 64],
+    ] as const),
+  ];
+  return [
+    ...some(shapes, 10).map((shape) => attention(mfa_decode, shape)),
+    ...cached.map((shape) => attention(mfa_decode, shape, CACHED)),
+  ];
+}
+
+function combineProbes(some: Some): ProbeShape[] {
+  const shapes = [
+    ...([
+      [12, 96, 1, 120, 64],
+      [12, 96, 20, 700, 224],
+      [40, 208, 3, 700, 224],
+      [12, 96, 1, 250, 64],
+    ] as const),
+    ...([
+      [12, 96, 1, 1100, 64],
+      [12, 96, 20, 3000, 128],
+      [40, 208, 1, 3000, 64],
+      [40, 208, 6, 5000, 256],
+    ] as const),
+    ...([
+      [40, 208, 40, 700, 352],
+      [40, 208, 1, 190, 64],
+    ] as const),
+    ...([
+      [40, 208, 1, 12000, 96],
+      [40, 208, 1, 24000, 192],
+    ] as const),
+    ...([
+      [40, 208, 24, 5000, 960],
+      [40, 208, 40, 5000, 800],
+    ] as const),
+  ];
+  return some(shapes, 8).map((shape) => attention(mfa_combine, shape));
+}
+
+function downProbes(some: Some): ProbeShape[] {
+  const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD) =>
+    probe(
+      moe_down,
+      `24 experts ${N}x${K}, shared ${shareK}, ${tokens} tokens`,
+      {
+        format: 'bf16',
+        tokens,
+        routing: { experts: 24, topK: tokens > 1 ? 1 : 3, renormalise: false },
+        K,
+        shareK,
+        N,
+        shard: { expertBegin: 0, expertCount: 24, rowBegin: 0, rowCount: N },
+        withShare: true,
+      },
+      cached,
+    );
+  return [
+    ...some(
+      [
+        ...[call(1, 208, 80, 208), call(1, 1744, 80, 208), call(1, 592, 416, 832), call(1, 1744, 416, 832)],
+        ...[call(1, 208, 80, 208, CACHED), call(1, 592, 416, 832, CACHED), call(4, 208, 80, 208)],
+        ...[call(4, 592, 416, 832), call(1, 1744, 1664, 832), call(1, 5872, 1664, 1664)],
+        ...[call(1, 3392, 3328, 3328), call(4, 1744, 1664, 1664), call(4, 5872, 1664, 1664)],
+        ...[call(4, 592, 80, 208, CACHED)],
+      ],
+      6,
+    ),
+  ];
+}
+
+/** Kernels that handle rows of activations, and others that are small in every model. */
+function rowProbes(some: Some): ProbeShape[] {
+  const rows = some(
+    [
+      [5, 416],
+      [60, 416],
+      [20, 1664],
+      [60, 3328],
+      [200, 3328],
+      [3, 13312],
+      [1, 416],
+      [1, 3328],
+    ] as const,
+    3,
+  );
+  const routes = some(
+    [
+      [5, 24, 3],
+      [20, 24, 3],
+      [100, 24, 3],
+      [40, 96, 2],
+      [100, 40, 4],
+      [300, 24, 2],
+    ] as const,
+    3,
+  );
+  return [
+    ...rows.map(([tokens, K]) =>
+      probe(rmsnorm, `${tokens} tokens of ${K}`, { tokens, K, xStride: K, eps: 1e-5 }),
+    ),
+    ...(['none', 'rms'] as const).flatMap((norm) =>
+      rows.map(([count, K]) =>
+        probe(half_rows, `${count} rows of ${K}, ${norm}`, { rows: count, K, xStride: K, norm, eps: 1e-5 }),
+      ),
+    ),
+    ...rows.map(([tokens, K]) =>
+      probe(embed_tokens, `${tokens} tokens of ${K}`, {
+        format: 'bf16',
+        tokens,
+        K,
+        rowBegin: 0,
+        rowCount: 6000,
+      }),
+    ),
+    ...rows.map(([tokens, K]) => probe(moe_combine, `${tokens} tokens of ${K}`, { tokens, K, topK: 2 })),
+    ...(
+      [
+        [1, 48],
+        [20, 96],
+        [60, 208],
+      ] as const
+    ).map(([tokens, D]) => {
+      const example = {
+        places: Array.from({ length: tokens }, (_, s) => [s, 100] as const),
+        sequences: tokens,
+        maxPages: 2,
+      };
+      const params = { tokens, D, theta: 500000, sequences: tokens, maxPages: 2, example };
+      return probe(rope_turns, `${tokens} tokens, head_dim ${D}`, params);
+    }),
+    ...(
+      [
+        [1, 3, 90],
+        [20, 12, 90],
+        [60, 40, 202],
+      ] as const
+    ).map(([tokens, heads, D]) =>
+      probe(rope_cache, `${tokens} tokens, ${heads} heads of ${D}`, {
+        ...{ tokens, heads, D, kAt: 104, kv: 'f16', pages: 4 },
+        qkvStride: 104 + 2 * padRow(D),
+      }),
+    ),
+    ...routes.map(([tokens, experts, topK]) =>
+      probe(moe_route, `${tokens} tokens, ${topK} of ${experts}`, {
+        ...{ experts, topK, renormalise: false, tokens, tile: 4 },
+        maxTiles: maxTiles(tokens * topK, experts, 4),
+      }),
+    ),
+  ];
+}
+
+/** Rows of one kind: the largest logit, or a draw at temperature 0.8. */
+function sampleProbes(some: Some): ProbeShape[] {
+  const call = (rows: number, vocab: number, greedy: boolean) => {
+    const temperature = new Uint32Array(Float32Array.of(greedy ? 0 : 0.8, 0, 1, 0, 1).buffer);
+    const options = Uint32Array.from({ length: rows * 8 }, (_, i) => temperature[i % 8] ?? 0);
+    const kernel: AnyKernel = {
+      ...sample,
+      inputs: (_, random) => ({
+        logits: Float64Array.from({ length: rows * padRow(vocab) }, () => random() * 8 - 4),
+        row_sequences: Uint32Array.from({ length: rows }, (_, s) => s),
+        options,
+        seen: new Uint32Array(rows * ceilDiv(vocab, 32)),
+        next_places: new Uint32Array(rows * 2),
+      }),
+    };
+    const params = { rows, vocab, logitsStride: padRow(vocab), sequences: rows };
+    return probe(kernel, `${rows} rows of ${vocab}, ${greedy ? 'greedy' : 'drawn'}`, params, COLD, greedy);
+  };
+  const shapes = some(
+    [
+      [1, 3000],
+      [1, 50000],
+      [20, 3000],
+      [5, 90000],
+      [40, 20000],
+    ] as const,
+    4,
+  );
+  return [true, false].flatMap((greedy) => shapes.map(([rows, vocab]) => call(rows, vocab, greedy)));
+}
