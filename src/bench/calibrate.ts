@@ -31,7 +31,8 @@ import {
   readRate,
   writeCurve,
 } from './machine.ts';
-import { type ProbeShape, probeShapes } from './probe_shapes.ts';
+import type { ProbeShape } from './probe_shape.ts';
+import { probeShapes } from './probe_shapes.ts';
 import { obstacle } from './setup.ts';
 import { GpuClock, measure, quantile, type Timing } from './timing.ts';
 

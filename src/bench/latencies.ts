@@ -57,15 +57,21 @@ export async function timerStep({ gpu, pipelines, clock }: Bench): Promise<numbe
 /** Times through the chain in one pass. */
 const REPEATS = 8;
 
-/** What a dispatch costs more when the one before used another pipeline: for each sample, the mean over a chain of calls. */
+/**
+ * What a dispatch costs more when the one before used another pipeline: the calls of a chain in turn, less each of them
+ * several times in a row, sample by sample.
+ */
 export async function switchCost({ clock }: Bench, chain: readonly TimedCall[]): Promise<Spread> {
-  const alone = chain.reduce((sum, { us }) => sum + us, 0);
   const samples: number[] = [];
   for (let sample = 0; sample < 15; sample++) {
-    const all = await clock.pass((pass) => {
+    const apart = await clock.pass((pass) => {
+      for (const { call } of chain) call.encode(pass, REPEATS);
+    });
+    const mixed = await clock.pass((pass) => {
       for (let i = 0; i < REPEATS; i++) for (const { call } of chain) call.encode(pass, 1);
     });
-    samples.push((all / REPEATS - alone) / chain.length);
+    // In a row, too, the first of each follows another pipeline.
+    samples.push((mixed - apart) / (chain.length * (REPEATS - 1)));
   }
   return spreadOf(samples.slice(3));
 }
@@ -119,9 +125,13 @@ export async function passCost(bench: Bench, chain: readonly TimedCall[]): Promi
 /** Submits that are under way at a time, as in generation. */
 const DEPTH = 4;
 
+/** Microseconds of submits that follow each other. */
 interface Stream {
-  /** Microseconds between the arrivals of successive results, and of the host to encode and submit. */
+  /** Between the arrivals of successive results. */
   readonly intervals: readonly number[];
+  /** On the device. */
+  readonly spans: readonly number[];
+  /** Of the host to encode and submit. */
   readonly encodes: readonly number[];
 }
 
@@ -133,23 +143,42 @@ async function stream(
   submits: number,
 ): Promise<Stream> {
   const { device } = gpu;
-  const source = device.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_SRC });
+  const querySet = gpu.timestamps
+    ? device.createQuerySet({ type: 'timestamp', count: 2 * DEPTH })
+    : undefined;
+  const source = device.createBuffer({
+    size: 16,
+    usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.QUERY_RESOLVE,
+  });
   const staging = Array.from({ length: DEPTH }, () =>
     device.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ }),
   );
   const encodes: number[] = [];
   const arrivals: number[] = [];
+  const spans: number[] = [];
   const issue = async (i: number): Promise<void> => {
+    const at = i % DEPTH;
     const begin = performance.now();
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
+    const pass = encoder.beginComputePass(
+      querySet === undefined
+        ? {}
+        : {
+            timestampWrites: {
+              querySet,
+              beginningOfPassWriteIndex: 2 * at,
+              endOfPassWriteIndex: 2 * at + 1,
+            },
+          },
+    );
     for (let r = 0; r < repeats; r++) for (const { call } of chain) call.encode(pass, 1);
     pass.end();
-    const buffer = staging[i % DEPTH];
-    encoder.copyBufferToBuffer(source, 0, buffer, 0, 16);
+    if (querySet !== undefined) encoder.resolveQuerySet(querySet, 2 * at, 2, source, 0);
+    encoder.copyBufferToBuffer(source, 0, staging[at], 0, 16);
     device.queue.submit([encoder.finish()]);
     encodes.push((performance.now() - begin) * 1000);
-    await readTimestamps(gpu, buffer);
+    const [first, last] = await readTimestamps(gpu, staging[at]);
+    spans.push(Number(last - first) / 1000);
   };
   try {
     const queue: Promise<void>[] = [];
@@ -159,11 +188,16 @@ async function stream(
       arrivals.push(performance.now());
     }
   } finally {
+    querySet?.destroy();
     source.destroy();
     for (const buffer of staging) buffer.destroy();
   }
   const intervals = arrivals.slice(1).map((at, i) => (at - arrivals[i]) * 1000);
-  return { intervals: intervals.slice(DEPTH), encodes: encodes.slice(DEPTH) };
+  return {
+    intervals: intervals.slice(DEPTH),
+    spans: spans.slice(DEPTH + 1),
+    encodes: encodes.slice(DEPTH),
+  };
 }
 
 /** What passes between steps on the device, and what the host takes per step and per dispatch. */
@@ -173,14 +207,11 @@ export async function stepCosts(
   long: TimedCall,
 ): Promise<{ gap: Spread; hostStep: Spread; hostDispatch: Spread }> {
   // Work that takes the device longer than the host: the intervals are those of the device.
-  const repeats = Math.max(1, Math.ceil(2000 / long.us));
-  const gpu = await measure(bench.clock, (pass, n) => long.call.encode(pass, n * repeats), {
-    samples: 7,
-    sampleUs: 1000,
-    warmMs: 20,
-  });
-  const busy = await stream(bench, [long], repeats, 24);
-  const gap = spreadOf(busy.intervals.map((interval) => interval - gpu.us));
+  const repeats = Math.max(1, Math.ceil(1500 / long.us));
+  const { intervals, spans } = await stream(bench, [long], repeats, 32);
+  const gap = bench.gpu.timestamps
+    ? spreadOf(intervals.map((interval, i) => interval - spans[i]))
+    : { median: 0, p10: 0, p90: 0 };
   const few = spreadOf((await stream(bench, chain, 1, 40)).encodes);
   const more = 24;
   const many = spreadOf((await stream(bench, chain, more, 24)).encodes);

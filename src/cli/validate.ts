@@ -2,13 +2,12 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import { gpuOf, WARM_STEPS } from '../bench/decode.ts';
+import { WARM_STEPS } from '../bench/decode.ts';
 import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
 import { validateStep } from '../bench/validate.ts';
 import { PRESETS, preset } from '../config/index.ts';
 import type { Calibration } from '../cost/calibration.ts';
 import { InputError } from '../errors.ts';
-import type { Gpu } from '../runtime/device.ts';
 import { openDevice } from '../runtime/device.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
@@ -81,15 +80,13 @@ Example:
 async function run(flags: ValidateFlags): Promise<void> {
   const names = flags.model.split(',').map((name) => name.trim());
   const steps: NamedStep[] = [];
-  let used: Calibration | undefined;
+  const calibration = await calibrationFor(flags);
   const bar = progress('validating', flags.json === true);
   const cases = names.length * flags.batches.length * flags.contexts.length;
   try {
     for (const [at, name] of names.entries()) {
       const { model, contexts } = await open(name, flags);
       try {
-        const calibration = await calibrationFor(gpuOf(model).gpu, flags);
-        used = calibration;
         for (const context of contexts) {
           for (const batch of flags.batches) {
             const wanted = { batch, context, steps: flags.steps };
@@ -104,12 +101,9 @@ async function run(flags: ValidateFlags): Promise<void> {
   } finally {
     bar.stop();
   }
-  if (used === undefined || steps.length === 0) {
-    throw new InputError('contexts', 'one that fits the models', flags.contexts);
-  }
   const about = { date: new Date().toISOString(), kv: flags.kv, bounds_checks: flags.unsafeFast !== true };
-  const json = validationJson(steps, used, about);
-  await writeReport(flags.output, steps, used, json);
+  const json = validationJson(steps, calibration, about);
+  await writeReport(flags.output, steps, calibration, json);
   if (flags.calls === true) {
     for (const step of steps) {
       say(flags, `${step.model}, batch ${step.batch}, context ${step.context}\n${callsText(step)}\n`);
@@ -144,19 +138,22 @@ async function writeReport(
  *
  * @throws InputError when there is none, or it is another adapter's.
  */
-async function calibrationFor(gpu: Gpu, flags: ValidateFlags): Promise<Calibration> {
+async function calibrationFor(flags: ValidateFlags): Promise<Calibration> {
   const checks = flags.unsafeFast !== true;
-  if (flags.calibration === undefined) {
-    const stored = await storedCalibration(gpu, checks);
-    if (stored !== undefined) return stored;
-    throw new InputError('calibration', 'the file that step3 calibrate writes', calibrationFile(gpu, checks));
-  }
-  const calibration = await readCalibration(flags.calibration);
-  const difference = foreign(calibration, gpu, checks);
-  if (difference !== undefined) {
+  const named = flags.calibration === undefined ? undefined : await readCalibration(flags.calibration);
+  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
+  try {
+    const found = named ?? (await storedCalibration(gpu, checks));
+    if (found === undefined) {
+      const file = calibrationFile(gpu, checks);
+      throw new InputError('calibration', `what step3 calibrate writes, in ${file}`, 'no file');
+    }
+    const difference = foreign(found, gpu, checks);
+    if (difference === undefined) return found;
     throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);
+  } finally {
+    gpu.dispose();
   }
-  return calibration;
 }
 
 /** A preset's first layers, or a checkpoint; with the contexts that it has room for. */

@@ -142,21 +142,16 @@ export function parseCalibration(value: unknown, file?: string): Calibration {
     if (root[name] !== null) reader.rate(name, root[name]);
   }
   for (const name of SPREADS) reader.spread(name, root[name], 0);
+  for (const name of DIFFERENCES) reader.spread(name, root[name], Number.NEGATIVE_INFINITY);
   const families = reader.object('families', root.families);
   for (const [name, family] of Object.entries(families)) reader.family(`families.${name}`, family);
   return value as Calibration;
 }
 
-const SPREADS = [
-  'dispatch_us',
-  'independent_us',
-  'switch_us',
-  'pass_us',
-  'round_trip_us',
-  'gap_us',
-  'host_step_us',
-  'host_dispatch_us',
-];
+const SPREADS = ['dispatch_us', 'independent_us', 'round_trip_us', 'host_step_us', 'host_dispatch_us'];
+
+/** Differences between two times, which noise can make negative. */
+const DIFFERENCES = ['switch_us', 'pass_us', 'gap_us'];
 
 /** Least values of a law's parameters. */
 const LAW: Readonly<Record<keyof Law, number>> = {

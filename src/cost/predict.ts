@@ -67,7 +67,7 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
     const work = works[i];
     const terms = termsOf(lawOf(calibration, work.family), work, calibration, workingSet);
     const pipeline = pipelineOf(call);
-    const switchUs = pipeline === before ? 0 : calibration.switch_us.median;
+    const switchUs = pipeline === before ? 0 : Math.max(0, calibration.switch_us.median);
     before = pipeline;
     return {
       label: call.label,
@@ -82,7 +82,7 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
   });
   const gpuUs = sum(calls.map(({ us, switchUs }) => us + switchUs));
   const hostUs = calibration.host_step_us.median + calls.length * calibration.host_dispatch_us.median;
-  const gapUs = calibration.gap_us.median;
+  const gapUs = Math.max(0, calibration.gap_us.median);
   const tpotUs = Math.max(gpuUs + gapUs, hostUs);
   const { read, fma_tflops, matrix_tflops } = calibration;
   const matrix = works.some(({ units }) => units === 'matrix') ? matrix_tflops : null;
