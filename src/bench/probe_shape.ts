@@ -20,8 +20,8 @@ export function probe(
   kernel: AnyKernel,
   shape: string,
   params: unknown,
-  cached = COLD,
-  greedy = true,
+  cached: boolean = COLD,
+  greedy: boolean = true,
 ): ProbeShape {
   return { kernel, params, shape, cached, greedy };
 }

@@ -212,7 +212,7 @@ function rowProbes(some: Some): ProbeShape[] {
         tokens,
         K,
         rowBegin: 0,
-        rowCount: 6000,
+        rowCount: 2000,
       }),
     ),
     ...rows.map(([tokens, K]) => probe(moe_combine, `${tokens} tokens of ${K}`, { tokens, K, topK: 2 })),

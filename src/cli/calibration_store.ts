@@ -67,9 +67,9 @@ export async function writeCalibration(file: string, calibration: Calibration): 
   await rename(part, file);
 }
 
-/** Six digits are more than any of these times are good for. */
-function rounded(_: string, value: unknown): unknown {
-  return typeof value === 'number' ? Number(value.toPrecision(6)) : value;
+/** For JSON.stringify: six digits are more than any measurement is good for; counts stay whole. */
+export function rounded(_: string, value: unknown): unknown {
+  return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
 }
 
 /**

@@ -13,7 +13,13 @@ import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
 import { counts, printJson, say } from './bench_report.ts';
-import { calibrationFile, foreign, readCalibration, storedCalibration } from './calibration_store.ts';
+import {
+  calibrationFile,
+  foreign,
+  readCalibration,
+  rounded,
+  storedCalibration,
+} from './calibration_store.ts';
 import { table } from './figures.ts';
 import { type CommonFlags, commonOptions, integer, openModel } from './options.ts';
 import { progress } from './progress.ts';
@@ -123,10 +129,8 @@ async function writeReport(
   const plots = steps.map(plotStep);
   const files = { scatter: 'validate-scatter.svg', stack: 'validate-steps.svg' };
   await mkdir(folder, { recursive: true });
-  const short = (_: string, value: unknown) =>
-    typeof value === 'number' ? Number(value.toPrecision(6)) : value;
   await Promise.all([
-    writeFile(join(folder, 'validate.json'), `${JSON.stringify(json, short)}\n`),
+    writeFile(join(folder, 'validate.json'), `${JSON.stringify(json, rounded)}\n`),
     writeFile(join(folder, files.scatter), scatterPlot(plots, adapter)),
     writeFile(join(folder, files.stack), stackPlot(plots, adapter)),
     writeFile(join(folder, 'validate.md'), reportMarkdown(steps, calibration, [files.scatter, files.stack])),
