@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -21,6 +22,7 @@ function program(): Command {
     runCommand(),
     logitsCommand(),
     perplexityCommand(),
+    convertCommand(),
     synthCommand(),
     infoCommand(),
     benchCommand(),

@@ -6,7 +6,7 @@ import { cacheShape } from '../model/cache.ts';
 import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
-import { type FileSource, withTexts } from '../weights/source.ts';
+import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
 import { urlSource } from '../weights/source_url.ts';
 import { CpuExecutor } from './cpu_executor.ts';
 import { openDevice } from './device.ts';
@@ -58,16 +58,24 @@ export interface LoadOptions {
  */
 export type ModelSource = string | URL | FileSource | Checkpoint;
 
+/** An open checkpoint with what belongs to it. */
+export interface OpenModel {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: TextCodec | undefined;
+  /** Where its text files are: tokenizer, chat template. */
+  readonly texts: FileSource;
+}
+
 /** Reads the checkpoint's header, and its tokenizer when it comes from files. */
-export async function openModelSource(
-  source: ModelSource,
-): Promise<{ checkpoint: Checkpoint; tokenizer: TextCodec | undefined }> {
-  if (typeof source === 'object' && 'weights' in source) return { checkpoint: source, tokenizer: undefined };
+export async function openModelSource(source: ModelSource): Promise<OpenModel> {
+  if (typeof source === 'object' && 'weights' in source) {
+    return { checkpoint: source, tokenizer: undefined, texts: memorySource(source.name, new Map()) };
+  }
   const { files, file } = await fileSource(source);
   const checkpoint = await openCheckpoint(files, file);
   try {
     const texts = withTexts(files, checkpoint.texts);
-    return { checkpoint, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
+    return { checkpoint, texts, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
   } catch (error) {
     await checkpoint.close();
     throw error;
