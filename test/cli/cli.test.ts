@@ -213,6 +213,31 @@ describe('commands', () => {
     expect((await step3(['info', '--model', tiny])).stdout).toMatch(/^model +.*\nlayers +4 /);
   });
 
+  it('info tells windows from whole contexts, and counts blocks that draft', async () => {
+    expect(await json(['info', '--model', 'step35-flash'])).toMatchObject({
+      layers: 45,
+      // 12 full layers of 8 KV heads of 128; 33 sliding ones keep 512 positions.
+      kv_bytes_per_token: { f16: 12 * 2 * 8 * 128 * 2 },
+      window_bytes: { f16: 33 * 512 * 2 * 8 * 128 * 2 },
+      window: 512,
+      draft_blocks: 3,
+    });
+    expect(await json(['info', '--model', 'step3'])).toMatchObject({ window: 0, draft_blocks: 0 });
+  });
+
+  it('run --draft: the same tokens in steps that verify drafts', async () => {
+    const model = at('step35');
+    await step3(['synth', '--config', 'step35-tiny', '--output', model, '--seed', '4']);
+    const args = ['run', '--model', model, '--tokens', '1,2,3,4', '--max-tokens', '8', '--device', 'cpu'];
+    const plain = await json(args);
+    const drafted = await json([...args, '--draft', '2']);
+    expect(drafted.sequences).toEqual(plain.sequences);
+    expect(drafted).toMatchObject({ drafted: expect.any(Number), acceptance_rate: expect.any(Number) });
+    const refused = await step3(['run', '--model', tiny, '--tokens', '1', '--draft', '1', '--device', 'cpu']);
+    expect(refused.code).toBe(2);
+    expect(said(refused)[0]).toMatch(/draft: expected an integer in 0\.\.0/);
+  });
+
   it('synth keeps to the seed and replaces a checkpoint only with --force', async () => {
     const again = ['synth', '--config', join(tiny, 'config.json'), '--output', at('again'), '--seed', '7'];
     await json(again);
