@@ -58,32 +58,42 @@ function close(
   sequences: readonly Sequence[],
   flags: CommonFlags,
 ): void {
-  const figures = speed(summary);
-  const adapter = model.executor.name;
-  const bytes = model.bytes();
-  if (flags.json === true) {
-    const results = sequences.map(({ tokens, text }, i) => ({
-      tokens,
-      ...(model.tokenizer === undefined ? {} : { text }),
-      finish: summary.finish[i],
-    }));
-    const json = { sequences: results, ...figures, bytes, device: model.executor.kind, adapter };
-    process.stdout.write(`${JSON.stringify(json)}\n`);
+  if (flags.json !== true) {
+    process.stdout.write(`\n${figuresText(model, summary)}`);
     return;
   }
-  process.stdout.write(
-    `\n${table([
-      ['prefill', `${formatRate(figures.prefill_tokens_per_second)} (${figures.prompt_tokens} tokens)`],
-      ['decode', `${formatRate(figures.decode_tokens_per_second)} (${figures.new_tokens} tokens)`],
-      ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`],
-      ['memory', formatPurposes(bytes)],
-      ['adapter', adapter],
-    ])}`,
-  );
+  const results = sequences.map(({ tokens, text }, i) => ({
+    tokens,
+    ...(model.tokenizer === undefined ? {} : { text }),
+    finish: summary.finish[i],
+  }));
+  process.stdout.write(`${JSON.stringify({ sequences: results, ...figuresJson(model, summary) })}\n`);
+}
+
+/** What a generation measured, for programs. */
+export function figuresJson(model: Model, summary: GenerateSummary): object {
+  return {
+    ...speed(summary),
+    bytes: model.bytes(),
+    device: model.executor.kind,
+    adapter: model.executor.name,
+  };
+}
+
+/** What a generation measured, for people. */
+export function figuresText(model: Model, summary: GenerateSummary): string {
+  const figures = speed(summary);
+  return table([
+    ['prefill', `${formatRate(figures.prefill_tokens_per_second)} (${figures.prompt_tokens} tokens)`],
+    ['decode', `${formatRate(figures.decode_tokens_per_second)} (${figures.new_tokens} tokens)`],
+    ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`],
+    ['memory', formatPurposes(model.bytes())],
+    ['adapter', model.executor.name],
+  ]);
 }
 
 /** Ctrl-C ends the generation after the token at hand; a second one ends the process. */
-function interruptible(): { signal: AbortSignal; release: () => void } {
+export function interruptible(): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
   const onInterrupt = () => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted);

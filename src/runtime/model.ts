@@ -5,6 +5,7 @@ import { PAGE } from '../kernels/paged.ts';
 import type { Plan } from '../model/plan.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/step3.ts';
 import { ceilDiv } from '../tensor.ts';
+import type { ChatTemplate } from './chat/template.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
 import { type LogitsOptions, logits } from './logits.ts';
@@ -18,6 +19,8 @@ const MAX_PLANS = 24;
 export class Model {
   readonly config: Step3Config;
   readonly tokenizer: TextCodec | undefined;
+  /** Undefined for models without files, such as synthetic ones. */
+  readonly chatTemplate: ChatTemplate | undefined;
   readonly executor: Executor;
   /** Most positions of one sequence, prompt and result together. */
   readonly maxContext: number;
@@ -33,12 +36,14 @@ export class Model {
   constructor(parts: {
     config: Step3Config;
     tokenizer: TextCodec | undefined;
+    chatTemplate?: ChatTemplate | undefined;
     executor: Executor;
     planning: PlanOptions;
     chunk: number;
   }) {
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
     this.executor = parts.executor;
     this.#planning = parts.planning;
     this.maxContext = parts.planning.cache.maxContext;
