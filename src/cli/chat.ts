@@ -13,7 +13,7 @@ import {
 } from '../runtime/chat/messages.ts';
 import type { Model } from '../runtime/model.ts';
 import { EXIT } from './errors.ts';
-import { figuresJson, figuresText, interruptible } from './generation.ts';
+import { interruptible, measured } from './generation.ts';
 import {
   commonOptions,
   type DeviceFlags,
@@ -75,8 +75,8 @@ export async function runChat(flags: ChatFlags): Promise<void> {
     throw new InputError('prompt', '--prompt or --messages with --json', undefined);
   const messages = await readMessages(flags);
   const tools = flags.tools === undefined ? [] : parseTools(await readJson('tools', flags.tools));
-  const { context, chunk } = flags;
-  const model = await openModel(flags.model, flags, { maxContext: context, chunk });
+  const { context, chunk, draft } = flags;
+  const model = await openModel(flags.model, flags, { maxContext: context, chunk, draft });
   try {
     if (once) await turn(model, messages, tools, flags, true);
     else await converse(model, messages, tools, flags);
@@ -133,10 +133,18 @@ async function turn(
   figures: boolean,
 ): Promise<ChatResult> {
   const { signal, release } = interruptible();
-  const { maxTokens, stop, thinking } = flags;
+  const { maxTokens, stop, thinking, draft } = flags;
   const print = flags.json !== true;
   try {
-    const parts = chat(model, messages, { ...sampling(flags), maxTokens, stop, thinking, tools, signal });
+    const parts = chat(model, messages, {
+      ...sampling(flags),
+      maxTokens,
+      stop,
+      thinking,
+      tools,
+      draft,
+      signal,
+    });
     let next = await parts.next();
     let reasoned = false;
     for (; next.done !== true; next = await parts.next()) {
@@ -150,8 +158,11 @@ async function turn(
       reasoned = event.type === 'reasoning';
     }
     if (print) process.stdout.write('\n');
-    if (print && figures) process.stderr.write(`\n${figuresText(model, next.value.summary)}`);
-    if (!print) process.stdout.write(`${JSON.stringify(resultJson(model, next.value))}\n`);
+    if (figures) {
+      const { json, text } = await measured(model, next.value.summary, flags);
+      if (print) process.stderr.write(`\n${text}`);
+      else process.stdout.write(`${JSON.stringify({ ...resultJson(next.value), ...json })}\n`);
+    }
     if (signal.aborted) process.exitCode = EXIT.interrupted;
     return next.value;
   } finally {
@@ -163,11 +174,11 @@ function dim(text: string): string {
   return process.stderr.isTTY === true ? styleText('dim', text) : text;
 }
 
-/** The message as chat APIs have it, and the figures. */
-function resultJson(model: Model, { message, finish, tokens, summary }: ChatResult): object {
+/** The message as chat APIs have it. */
+function resultJson({ message, finish, tokens }: ChatResult): object {
   const { tool_calls: calls, ...rest } = message;
   const shown = calls === undefined ? rest : { ...rest, tool_calls: calls.map(callJson) };
-  return { message: shown, finish, tokens, ...figuresJson(model, summary) };
+  return { message: shown, finish, tokens };
 }
 
 function callJson({ name, arguments: args }: ToolCall): object {

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { calibrateCommand } from './calibrate.ts';
 import { chatCommand } from './chat.ts';
 import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
@@ -13,6 +14,7 @@ import { logitsCommand } from './logits.ts';
 import { perplexityCommand } from './perplexity.ts';
 import { runCommand } from './run.ts';
 import { synthCommand } from './synth.ts';
+import { validateCommand } from './validate.ts';
 
 function program(): Command {
   const step3 = new Command('step3')
@@ -29,6 +31,8 @@ function program(): Command {
     infoCommand(),
     benchCommand(),
     costCommand(),
+    calibrateCommand(),
+    validateCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

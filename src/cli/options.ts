@@ -37,6 +37,7 @@ export interface GenerateFlags {
   readonly repetitionPenalty?: number;
   readonly seed?: number;
   readonly stop?: string[];
+  readonly draft?: number;
 }
 
 /** Reads an integer of at least `least`. */

@@ -43,6 +43,11 @@ export function runCommand(): Command {
       integer(1),
       1,
     )
+    .option(
+      '--draft <n>',
+      'draft up to n tokens a step with multi-token-prediction blocks; same result as without',
+      integer(0),
+    )
     .option('--context <n>', "most positions of a sequence (default: the model's, at most 4096)", integer(1))
     .option('--chunk <n>', 'prompt tokens per step (default: 256)', integer(1));
   return commonOptions(deviceOptions(command, 'f16'))
@@ -65,6 +70,7 @@ async function run(flags: RunFlags): Promise<void> {
     maxBatch: flags.batch,
     maxContext: flags.context,
     chunk: flags.chunk,
+    draft: flags.draft,
   });
   try {
     await runGeneration(model, prompt, flags.batch, flags);

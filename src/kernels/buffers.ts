@@ -1,5 +1,5 @@
 /** Experts whose weights lie in several buffers of one dispatch: what the kernels that allow it share. */
-import { padRow, type WeightFormat } from '../tensor.ts';
+import { type PlainFormat, padRow } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Matrix, ReferenceIo } from './kernel.ts';
 
@@ -39,7 +39,7 @@ export function buffersConstants(buffers: Buffers): Record<string, number> {
 export function buffersBindings(
   buffers: Buffers,
   experts: number,
-  format: WeightFormat,
+  format: PlainFormat,
   rows: number,
   cols: number,
 ): Record<string, BindingSpec> {

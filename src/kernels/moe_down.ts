@@ -18,7 +18,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 
 export interface ExpertsDownParams {
@@ -56,7 +57,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     `lib/weight_${p.format}`,
     buffersLib(p.buffers),
     'lib/x_blocks',
-    'lib/route_softmax',
+    'lib/route_token',
+    scoreLib(p.routing),
     'lib/out_add',
   ],
   check(p) {
@@ -141,7 +143,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     };
   },
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
-  inputs: (p, random) => ({ router_logits: routingLogits(p.routing, p.tokens, random) }),
+  inputs: (p, random) => routingInputs(p.routing, p.tokens, random),
   shapes: {
     test: [
       { name: 'one expert, one row', params: downCase(1, 1, 1, 8, 8, 1) },
@@ -151,6 +153,12 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         name: 'renormalised, several iterations',
         params: downCase(1, 48, 3, 320, 300, 12, {
           routing: { experts: 48, topK: 3, renormalise: true },
+        }),
+      },
+      {
+        name: 'sigmoid scores with a bias, scaled',
+        params: downCase(2, 70, 8, 24, 24, 20, {
+          routing: { experts: 70, topK: 8, scoring: 'sigmoid', renormalise: true, scale: 3 },
         }),
       },
       {

@@ -1,7 +1,9 @@
 /** Loads a checkpoint's weights into an executor's slots, a bounded piece at a time. */
 
+import { layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
 import { ropeFrequencies } from '../kernels/rope_turns.ts';
 import type { Slot } from '../model/plan.ts';
+import { frequenciesSlot } from '../model/step.ts';
 import { FORMAT_BYTES, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
@@ -21,6 +23,7 @@ export async function loadWeights(
   layout: WeightLayout,
   onProgress: LoadProgress = () => {},
 ): Promise<void> {
+  const total = layoutBytes(checkpoint, layout);
   let read = 0;
   let pending = 0;
   for (const matrix of layout.matrices.values()) {
@@ -33,7 +36,7 @@ export async function loadWeights(
         executor.write(name, piece.offset, piece.bytes);
         read += piece.sourceBytes;
         pending += piece.bytes.length;
-        onProgress(read, checkpoint.bytes);
+        onProgress(read, total);
         if (pending >= DRAIN_BYTES) {
           await executor.idle();
           pending = 0;
@@ -45,18 +48,28 @@ export async function loadWeights(
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
     read += checkpoint.weights.get(vector.tensor)?.bytes ?? 0;
-    onProgress(read, checkpoint.bytes);
+    onProgress(read, total);
   }
-  const { head_dim, rope_theta } = checkpoint.config;
-  const frequencies = ropeFrequencies(rope_theta, head_dim);
-  const slot: Slot = {
-    name: 'rope_frequencies',
-    type: 'u32',
-    bytes: frequencies.byteLength,
-    purpose: 'inputs',
-  };
-  put(executor, slot, frequencies);
+  loadFrequencies(executor, checkpoint.config);
   await executor.idle();
+}
+
+/** Bytes of the tensors that a layout reads: fewer than the checkpoint's where blocks are left out. */
+function layoutBytes(checkpoint: Checkpoint, { matrices, vectors }: WeightLayout): number {
+  const parts = [...matrices.values()].flatMap((matrix) => matrix.parts);
+  return [...parts, ...vectors.values()].reduce(
+    (sum, { tensor }) => sum + (checkpoint.weights.get(tensor)?.bytes ?? 0),
+    0,
+  );
+}
+
+/** Rotary frequencies of every class of layers. */
+export function loadFrequencies(executor: Executor, config: ModelConfig): void {
+  for (const { rope, suffix } of layerClasses(config, mtpBlocks(config))) {
+    const frequencies = ropeFrequencies(rope);
+    const slot = { name: frequenciesSlot(suffix), type: 'u32', bytes: frequencies.byteLength } as const;
+    put(executor, { ...slot, purpose: 'inputs' }, frequencies);
+  }
 }
 
 function put(executor: Executor, slot: Slot, values: Float32Array | Uint32Array): void {

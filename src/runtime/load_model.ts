@@ -1,8 +1,9 @@
 /** From a checkpoint to a model that is ready to run. */
+import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
-import type { PlanOptions } from '../model/step3.ts';
-import { ceilDiv } from '../tensor.ts';
+import type { KvFormat } from '../kernels/paged.ts';
+import { cacheShape } from '../model/cache.ts';
+import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
 import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
@@ -35,6 +36,10 @@ export interface LoadOptions {
   readonly maxBatch?: number | undefined;
   /** Prompt tokens per prefill step. Default 256. */
   readonly chunk?: number | undefined;
+  /**
+   * Multi-token-prediction blocks to load, for generations that draft up to so many tokens at a time. Default 0.
+   */
+  readonly draft?: number | undefined;
   /** Results do not depend on batch, chunking or pages, bit for bit; slower. */
   readonly deterministic?: boolean | undefined;
   /** Use matrix units where the adapter has them; they round activations to binary16. Default true. */
@@ -112,22 +117,30 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     positive('maxContext', maxContext, config.max_seq_len);
     positive('maxBatch', maxBatch, 4096);
     positive('chunk', chunk, 65535);
+    const draft = options.draft ?? 0;
+    if (!Number.isInteger(draft) || draft < 0 || draft > mtpBlocks(config)) {
+      throw new InputError(
+        'draft',
+        `an integer in 0..${mtpBlocks(config)} (blocks of the checkpoint)`,
+        draft,
+      );
+    }
     executor = await openExecutor(options);
-    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes);
+    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,
-      cache: {
+      cache: cacheShape(config, draft, {
         sequences: maxBatch,
-        maxContext,
-        pages: ceilDiv(maxContext, PAGE) * maxBatch,
+        maxContext: maxContext + draft,
         kv: options.kv ?? 'f16',
-      },
+        together: Math.max(chunk, draft + 1),
+      }),
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };
     const chatTemplate =
       tokenizer === undefined ? undefined : await loadChatTemplate(texts, config.architecture);
-    const model = new Model({ config, tokenizer, chatTemplate, executor, planning, chunk });
+    const model = new Model({ config, tokenizer, chatTemplate, executor, planning, chunk, draft });
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {

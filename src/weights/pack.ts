@@ -110,7 +110,7 @@ function firstAtOrAfter(p: Placement, count: number, target: number): number {
 }
 
 /**
- * A norm's gamma as f32, padded with zeros to a multiple of 8.
+ * A vector as f32, padded with zeros to a multiple of 8; norms that are stored less 1 get it back here.
  *
  * @throws WeightError when a value is NaN or infinite.
  */
@@ -123,5 +123,6 @@ export async function packVector(
   if (weight === undefined) return out;
   const { values } = await weight.readRows(0, 0, 1);
   decodeWeights(weight.format, values, 0, vector.length, out);
+  for (let i = 0; i < vector.length; i++) out[i] += vector.plus;
   return out;
 }

@@ -3,7 +3,7 @@ import { PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import type { Plan } from '../../src/model/plan.ts';
-import { type PlanOptions, planDecode, planPrefill } from '../../src/model/step3.ts';
+import { type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
 import { FORMAT_BYTES, padRow } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
