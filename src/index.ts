@@ -43,6 +43,15 @@ export { BASELINE, type Capabilities } from './kernels/kernel.ts';
 export { type CacheShape, cacheShape } from './model/cache.ts';
 export type { KernelCall, Plan, Role, Slot } from './model/plan.ts';
 export { type PlanOptions, planDecode, planPrefill } from './model/plans.ts';
+export { type Chat, type ChatOptions, type ChatResult, chat, chatPrompt } from './runtime/chat/chat.ts';
+export {
+  type ChatMessage,
+  parseMessages,
+  parseTools,
+  type Tool,
+  type ToolCall,
+} from './runtime/chat/messages.ts';
+export { type ChatEvent, ChatStream } from './runtime/chat/stream.ts';
 export { type AdapterCard, type DeviceOptions, listAdapters, openDevice } from './runtime/device.ts';
 export type {
   FinishReason,

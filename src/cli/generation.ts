@@ -58,10 +58,32 @@ async function close(
   model: Model,
   summary: GenerateSummary,
   sequences: readonly Sequence[],
-  flags: GenerateFlags & CommonFlags & { readonly unsafeFast?: true },
+  flags: MeasuredFlags,
 ): Promise<void> {
+  const { json, text } = await measured(model, summary, flags);
+  if (flags.json !== true) {
+    process.stdout.write(`\n${text}`);
+    return;
+  }
+  const results = sequences.map(({ tokens, text: own }, i) => ({
+    tokens,
+    ...(model.tokenizer === undefined ? {} : { text: own }),
+    finish: summary.finish[i],
+  }));
+  process.stdout.write(`${JSON.stringify({ sequences: results, ...json })}\n`);
+}
+
+/** Flags that say what a measurement is held against. */
+type MeasuredFlags = GenerateFlags & CommonFlags & { readonly unsafeFast?: true };
+
+/** What a generation measured: for programs, and as lines for people. */
+export async function measured(
+  model: Model,
+  summary: GenerateSummary,
+  flags: MeasuredFlags,
+): Promise<{ json: object; text: string }> {
   const figures = speed(summary);
-  const batch = sequences.length;
+  const batch = summary.finish.length;
   const predicted = await predictTpot(model, {
     batch,
     context: Math.ceil((summary.promptTokens + summary.newTokens / 2) / batch),
@@ -71,40 +93,26 @@ async function close(
   const adapter = model.executor.name;
   const bytes = model.bytes();
   const drafts = draftFigures(summary);
-  if (flags.json === true) {
-    const results = sequences.map(({ tokens, text }, i) => ({
-      tokens,
-      ...(model.tokenizer === undefined ? {} : { text }),
-      finish: summary.finish[i],
-    }));
-    const json = {
-      sequences: results,
-      ...figures,
-      ...drafts,
-      tpot_predicted_ms: 'ms' in predicted ? predicted.ms : null,
-      ...('reason' in predicted ? { tpot_not_predicted: predicted.reason } : {}),
-      bytes,
-      device: model.executor.kind,
-      adapter,
-    };
-    process.stdout.write(`${JSON.stringify(json)}\n`);
-    return;
-  }
-  process.stdout.write(
-    `\n${table([
-      ['prefill', `${formatRate(figures.prefill_tokens_per_second)} (${figures.prompt_tokens} tokens)`],
-      ['decode', `${formatRate(figures.decode_tokens_per_second)} (${figures.new_tokens} tokens)`],
-      drafts === undefined
-        ? ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`]
-        : ['drafts', draftText(drafts)],
-      [
-        'predicted',
-        'ms' in predicted ? predictedText(predicted.ms, figures.tpot_median_ms) : predicted.reason,
-      ],
-      ['memory', formatPurposes(bytes)],
-      ['adapter', adapter],
-    ])}`,
-  );
+  const json = {
+    ...figures,
+    ...drafts,
+    tpot_predicted_ms: 'ms' in predicted ? predicted.ms : null,
+    ...('reason' in predicted ? { tpot_not_predicted: predicted.reason } : {}),
+    bytes,
+    device: model.executor.kind,
+    adapter,
+  };
+  const text = table([
+    ['prefill', `${formatRate(figures.prefill_tokens_per_second)} (${figures.prompt_tokens} tokens)`],
+    ['decode', `${formatRate(figures.decode_tokens_per_second)} (${figures.new_tokens} tokens)`],
+    drafts === undefined
+      ? ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`]
+      : ['drafts', draftText(drafts)],
+    ['predicted', 'ms' in predicted ? predictedText(predicted.ms, figures.tpot_median_ms) : predicted.reason],
+    ['memory', formatPurposes(bytes)],
+    ['adapter', adapter],
+  ]);
+  return { json, text };
 }
 
 /** Figures of speculative decoding, if there was any. */
@@ -133,7 +141,7 @@ function predictedText(ms: number, measured: number | undefined): string {
 }
 
 /** Ctrl-C ends the generation after the token at hand; a second one ends the process. */
-function interruptible(): { signal: AbortSignal; release: () => void } {
+export function interruptible(): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
   const onInterrupt = () => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted);

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
 import { calibrateCommand } from './calibrate.ts';
+import { chatCommand } from './chat.ts';
 import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
@@ -22,6 +23,7 @@ function program(): Command {
     .addHelpText('after', EXIT_HELP);
   for (const command of [
     runCommand(),
+    chatCommand(),
     logitsCommand(),
     perplexityCommand(),
     convertCommand(),
