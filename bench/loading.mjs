@@ -81,7 +81,9 @@ async function timed(what, run) {
   const seconds = (performance.now() - begin) / 1000;
   const { user, system } = process.cpuUsage(before);
   const cpu = `${((user + system) / 1e6).toFixed(2)} CPU s (${(system / 1e6).toFixed(2)} of the system)`;
-  console.log(`${what.padEnd(28)} ${seconds.toFixed(2)} s  ${(bytes / seconds / 1e9).toFixed(2)} GB/s  ${cpu}`);
+  console.log(
+    `${what.padEnd(28)} ${seconds.toFixed(2)} s  ${(bytes / seconds / 1e9).toFixed(2)} GB/s  ${cpu}`,
+  );
 }
 
 for (let round = 0; round < Number(rounds); round++) {
