@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { calibrateCommand } from './calibrate.ts';
+import { chatCommand } from './chat.ts';
 import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
@@ -12,6 +14,7 @@ import { logitsCommand } from './logits.ts';
 import { perplexityCommand } from './perplexity.ts';
 import { runCommand } from './run.ts';
 import { synthCommand } from './synth.ts';
+import { validateCommand } from './validate.ts';
 
 function program(): Command {
   const step3 = new Command('step3')
@@ -20,6 +23,7 @@ function program(): Command {
     .addHelpText('after', EXIT_HELP);
   for (const command of [
     runCommand(),
+    chatCommand(),
     logitsCommand(),
     perplexityCommand(),
     convertCommand(),
@@ -27,6 +31,8 @@ function program(): Command {
     infoCommand(),
     benchCommand(),
     costCommand(),
+    calibrateCommand(),
+    validateCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

@@ -7,6 +7,7 @@ import {
   attentionCase,
   attentionCheck,
   attentionShapes,
+  groupedBench,
   partialDims,
   seenPositions,
 } from './mfa_decode.ts';
@@ -118,6 +119,6 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
         },
       },
     ],
-    bench: attentionBench(),
+    bench: [...attentionBench(), ...groupedBench()],
   },
 });

@@ -181,7 +181,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       v_cache: poisonedCache(example, table, pages, p.D, p.kvHeads, random),
     };
   },
-  shapes: { test: attentionShapes(), bench: attentionBench() },
+  shapes: { test: attentionShapes(), bench: [...attentionBench(), ...groupedBench()] },
 });
 
 /** Test shapes of both attention kernels, named after the edge they hit. */
@@ -287,6 +287,23 @@ export function attentionBench(): Shape<AttentionParams>[] {
     shape(8, 1, 1024, 'small'),
     shape(8, 4, 1024, 'small'),
   ];
+}
+
+/** The same for layers of Step-3.5-Flash, full and sliding. */
+export function groupedBench(): Shape<AttentionParams>[] {
+  const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> => {
+    const heads = window === undefined ? 64 : 96;
+    const seen = Math.min(context, window ?? context);
+    const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(seen * batch * 8, 512), 32) * 32));
+    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+    const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
+    return {
+      name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}`,
+      params: groupedHeads(heads, 8, 128, 'f16', ceilDiv(seen, length), length, places, ring),
+      set: 'real',
+    };
+  };
+  return [shape(1, 4096), shape(1, 32768), shape(64, 8192), shape(1, 4096, 512), shape(64, 8192, 512)];
 }
 
 /** An attention call over seeded places and scattered pages, for test and benchmark lists. */

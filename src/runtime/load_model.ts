@@ -8,6 +8,7 @@ import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
 import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
 import { urlSource } from '../weights/source_url.ts';
+import { loadChatTemplate } from './chat/template.ts';
 import { CpuExecutor } from './cpu_executor.ts';
 import { openDevice } from './device.ts';
 import type { Executor } from './executor.ts';
@@ -106,7 +107,7 @@ async function fileSource(
  *   its self-test; InputError for impossible options. Nothing stays open or allocated after an error.
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { checkpoint, tokenizer } = await openModelSource(source);
+  const { checkpoint, tokenizer, texts } = await openModelSource(source);
   let executor: Executor | undefined;
   try {
     const { config } = checkpoint;
@@ -137,7 +138,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };
-    const model = new Model({ config, tokenizer, executor, planning, chunk, draft });
+    const chatTemplate =
+      tokenizer === undefined ? undefined : await loadChatTemplate(texts, config.architecture);
+    const model = new Model({ config, tokenizer, chatTemplate, executor, planning, chunk, draft });
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {

@@ -7,6 +7,7 @@ import type { Plan } from '../model/plan.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/plans.ts';
 import { PAGE_TABLE, RING_TABLE } from '../model/step.ts';
 import { ceilDiv } from '../tensor.ts';
+import type { ChatTemplate } from './chat/template.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
 import { type LogitsOptions, logits } from './logits.ts';
@@ -20,6 +21,8 @@ const MAX_PLANS = 24;
 export class Model {
   readonly config: ModelConfig;
   readonly tokenizer: TextCodec | undefined;
+  /** Undefined for models without files, such as synthetic ones. */
+  readonly chatTemplate: ChatTemplate | undefined;
   readonly executor: Executor;
   /** Most positions of one sequence, prompt and result together. */
   readonly maxContext: number;
@@ -39,6 +42,7 @@ export class Model {
   constructor(parts: {
     config: ModelConfig;
     tokenizer: TextCodec | undefined;
+    chatTemplate?: ChatTemplate | undefined;
     executor: Executor;
     planning: PlanOptions;
     chunk: number;
@@ -47,6 +51,7 @@ export class Model {
   }) {
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
     this.executor = parts.executor;
     this.#planning = parts.planning;
     this.draft = parts.draft ?? 0;

@@ -4,6 +4,7 @@ import { type LoadOptions, loadModel } from '../../src/runtime/load_model.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
 import { readGolden } from '../golden.ts';
+import { gpu } from '../harness.ts';
 import { reference35 } from '../reference35.ts';
 
 const CONFIG = preset('step35-tiny');
@@ -43,6 +44,20 @@ describe('Step-3.5-Flash by its definition', () => {
       expect(far(got, logits), `chunks of ${chunk}`).toBeLessThanOrEqual(1e-4);
       const each = Math.min(4, Math.ceil((CONFIG.sliding_window - 1 + chunk) / 64));
       expect(model.pages.ring.pages).toBe(each);
+      model.dispose();
+    }
+  });
+
+  it.skipIf(gpu === undefined)('the same on the GPU: prefill and decode in a ring of one page', async () => {
+    const { logits } = await reference35(syntheticCheckpoint(CONFIG, 21, 'f32'), TOKENS);
+    const model = await open({ device: 'gpu', adapter: process.env.STEP3_ADAPTER, chunk: 16 });
+    try {
+      expect(model.pages.ring.pages).toBe(1);
+      for (const mode of ['prefill', 'decode'] as const) {
+        const [got] = await model.logits([TOKENS], { mode });
+        expect(far(got, logits), mode).toBeLessThanOrEqual(2e-4);
+      }
+    } finally {
       model.dispose();
     }
   });
