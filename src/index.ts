@@ -9,6 +9,27 @@ export {
   type Step35Config,
 } from './config/index.ts';
 export {
+  type AfdSizing,
+  type AfdTarget,
+  type Deployment,
+  deploymentTpot,
+  type Precision,
+  type StageTimes,
+  sizeAfd,
+  stageTimes,
+} from './cost/afd.ts';
+export type { Convention } from './cost/attention.ts';
+export { HARDWARE, hardware } from './cost/cards.ts';
+export type { Hardware } from './cost/hardware.ts';
+export type { CostModel } from './cost/models.ts';
+export { COST_MODELS, costModel } from './cost/presets.ts';
+export { bestPairing, type Pairing, pairing, type UnitCosts, unitCosts } from './cost/price.ts';
+export { readHardware } from './cost/read_hardware.ts';
+export { readCostModel } from './cost/read_model.ts';
+export { type CostOptions, type CostReport, costReport } from './cost/report.ts';
+export { denseBatch, minimumSparsity, modelSparsity, moeBatch } from './cost/sparsity.ts';
+export { type Parameters, parameters, type TokenCost, tokenCost } from './cost/token.ts';
+export {
   ConfigError,
   DeviceError,
   DeviceLostError,

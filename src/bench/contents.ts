@@ -24,13 +24,18 @@ export interface Contents {
 /** Most bytes of a unit, unless one row is longer. */
 const UNIT_BYTES = 512 * 1024;
 
-/** Contents for every binding of a call. */
-export function benchContents<P>(kernel: AnyKernel, p: P, seed: number): Record<string, Contents> {
+/** Contents for every binding of a call, or for those that are `wanted`. */
+export function benchContents<P>(
+  kernel: AnyKernel,
+  p: P,
+  seed: number,
+  wanted: (name: string, spec: BindingSpec) => boolean = () => true,
+): Record<string, Contents> {
   const random = seededRandom(seed);
   const given = givenValues(kernel, p, random);
-  const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
+  const specs = Object.entries<BindingSpec>(kernel.bindings(p)).filter((entry) => wanted(...entry));
   return Object.fromEntries(
-    Object.entries(specs).map(([name, spec]) => {
+    specs.map(([name, spec]) => {
       const unit = encodeValues(spec.type, given[name] ?? randomRows(name, spec, random));
       return [name, { spec, unit, values: decodeValues(spec.type, unit) }];
     }),

@@ -4,6 +4,7 @@ import type { Model } from '../runtime/model.ts';
 import { EXIT } from './errors.ts';
 import { formatMs, formatPurposes, formatRate, speed, table } from './figures.ts';
 import { type CommonFlags, type GenerateFlags, sampling } from './options.ts';
+import { predictTpot } from './prediction.ts';
 
 /** A prompt as text or as token ids. */
 export type Prompt = string | readonly number[];
@@ -18,7 +19,7 @@ export async function runGeneration(
   model: Model,
   prompt: Prompt,
   batch: number,
-  flags: GenerateFlags & CommonFlags,
+  flags: GenerateFlags & CommonFlags & { readonly unsafeFast?: true },
 ): Promise<void> {
   const sequences: Sequence[] = Array.from({ length: batch }, () => ({ tokens: [], text: '' }));
   const { signal, release } = interruptible();
@@ -41,7 +42,7 @@ export async function runGeneration(
       }
     }
     if (stream) process.stdout.write('\n');
-    close(model, next.value, sequences, flags);
+    await close(model, next.value, sequences, flags);
     if (signal.aborted) process.exitCode = EXIT.interrupted;
   } finally {
     release();
@@ -53,13 +54,20 @@ function printable(model: Model, { token, text }: GeneratedToken, first: boolean
   return model.tokenizer === undefined ? `${first ? '' : ','}${token}` : text;
 }
 
-function close(
+async function close(
   model: Model,
   summary: GenerateSummary,
   sequences: readonly Sequence[],
-  flags: CommonFlags,
-): void {
+  flags: GenerateFlags & CommonFlags & { readonly unsafeFast?: true },
+): Promise<void> {
   const figures = speed(summary);
+  const batch = sequences.length;
+  const predicted = await predictTpot(model, {
+    batch,
+    context: Math.ceil((summary.promptTokens + summary.newTokens / 2) / batch),
+    greedy: (flags.temperature ?? 0) === 0,
+    boundsChecks: flags.unsafeFast !== true,
+  });
   const adapter = model.executor.name;
   const bytes = model.bytes();
   const drafts = draftFigures(summary);
@@ -69,7 +77,16 @@ function close(
       ...(model.tokenizer === undefined ? {} : { text }),
       finish: summary.finish[i],
     }));
-    const json = { sequences: results, ...figures, ...drafts, bytes, device: model.executor.kind, adapter };
+    const json = {
+      sequences: results,
+      ...figures,
+      ...drafts,
+      tpot_predicted_ms: 'ms' in predicted ? predicted.ms : null,
+      ...('reason' in predicted ? { tpot_not_predicted: predicted.reason } : {}),
+      bytes,
+      device: model.executor.kind,
+      adapter,
+    };
     process.stdout.write(`${JSON.stringify(json)}\n`);
     return;
   }
@@ -80,6 +97,10 @@ function close(
       drafts === undefined
         ? ['TPOT', `median ${formatMs(figures.tpot_median_ms)}, p99 ${formatMs(figures.tpot_p99_ms)}`]
         : ['drafts', draftText(drafts)],
+      [
+        'predicted',
+        'ms' in predicted ? predictedText(predicted.ms, figures.tpot_median_ms) : predicted.reason,
+      ],
       ['memory', formatPurposes(bytes)],
       ['adapter', adapter],
     ])}`,
@@ -103,6 +124,12 @@ function draftText(drafts: NonNullable<ReturnType<typeof draftFigures>>): string
   const { drafted, accepted, acceptance_rate, tokens_per_step } = drafts;
   const rate = (100 * acceptance_rate).toFixed(1);
   return `${accepted} of ${drafted} accepted (${rate} %), ${tokens_per_step.toFixed(2)} tokens a step`;
+}
+
+function predictedText(ms: number, measured: number | undefined): string {
+  if (measured === undefined) return `TPOT ${formatMs(ms)}`;
+  const percent = (ms / measured - 1) * 100;
+  return `TPOT ${formatMs(ms)}, ${percent < 0 ? '' : '+'}${percent.toFixed(1)} % from the measured median`;
 }
 
 /** Ctrl-C ends the generation after the token at hand; a second one ends the process. */

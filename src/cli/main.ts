@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { calibrateCommand } from './calibrate.ts';
 import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
@@ -12,6 +13,7 @@ import { logitsCommand } from './logits.ts';
 import { perplexityCommand } from './perplexity.ts';
 import { runCommand } from './run.ts';
 import { synthCommand } from './synth.ts';
+import { validateCommand } from './validate.ts';
 
 function program(): Command {
   const step3 = new Command('step3')
@@ -27,6 +29,8 @@ function program(): Command {
     infoCommand(),
     benchCommand(),
     costCommand(),
+    calibrateCommand(),
+    validateCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

@@ -30,6 +30,12 @@ export function kvBytes(attention: Attention, context: number): number {
   }
 }
 
+/** Bytes that a request's keys and values, or state, take up in one layer. */
+export function storedBytes(attention: Attention, context: number): number {
+  const moved = kvBytes(attention, context);
+  return attention.kind === 'lightning' ? moved / 2 : moved;
+}
+
 /** FLOPs of the attention core of one layer, without projections: both products, 2 per multiply-add. */
 export function coreFlops(attention: Attention, context: number, convention: Convention = 'paper'): number {
   const { num_attention_heads: heads } = attention;
@@ -58,9 +64,10 @@ export function projectionParameters(attention: Attention, hidden: number): numb
     }
     case 'mla': {
       const { q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim } = attention;
+      const q = heads * (qk_nope_head_dim + qk_rope_head_dim);
       return (
-        hidden * (q_lora_rank + kv_lora_rank + qk_rope_head_dim) +
-        q_lora_rank * heads * (qk_nope_head_dim + qk_rope_head_dim) +
+        (q_lora_rank === undefined ? hidden * q : q_lora_rank * (hidden + q)) +
+        hidden * (kv_lora_rank + qk_rope_head_dim) +
         kv_lora_rank * heads * (qk_nope_head_dim + v_head_dim) +
         hidden * heads * v_head_dim
       );

@@ -73,11 +73,13 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+const COMMANDS = ['run', 'logits', 'perplexity', 'synth', 'info', 'bench', 'cost', 'doctor', 'demo'];
+
 describe('help', () => {
-  it.each(['run', 'logits', 'perplexity', 'synth', 'info', 'doctor', 'demo'])(
+  it.each([...COMMANDS, 'bench kernels', 'bench decode'].filter((name) => name !== 'bench'))(
     'of %s has an example and the exit codes',
     async (name) => {
-      const { code, stdout } = await step3([name, '--help']);
+      const { code, stdout } = await step3([...name.split(' '), '--help']);
       expect(code).toBe(0);
       for (const part of [
         `Usage: step3 ${name}`,
@@ -93,8 +95,9 @@ describe('help', () => {
 
   it('without a command lists all of them', async () => {
     const { code, stdout } = await step3([]);
-    expect(code).toBe(0);
+    for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     expect(stdout).toContain('Exit codes:');
+    expect(code).toBe(0);
   });
 });
 
@@ -131,6 +134,10 @@ describe('wrong input', () => {
       3,
       /empty directory/,
     ],
+    ['an unknown model to cost', ['cost', '--model', 'gpt'], 2, /model: expected a file, or one of/],
+    ['unknown hardware', ['cost', '--hardware', 'H900'], 2, /hardware: expected one of h800, h20/],
+    ['hardware that is no file', ['cost', '--hardware', '/none.json'], 3, /none\.json: hardware/],
+    ['a context of nothing', ['cost', '--context', '0'], 2, /--context/],
     ['no seed', ['synth', '--config', 'step3-tiny', '--output', 'NEW'], 2, /--seed/],
     [
       'chunked without a chunk',
