@@ -51,8 +51,11 @@ function isFile(name: string): boolean {
 function readJson(file: string, what: string): unknown {
   let text: string;
   try {
-    const { size } = statSync(file);
-    if (size > MOST_BYTES) throw new ConfigError(what, `at most ${MOST_BYTES} bytes`, size, file);
+    const stat = statSync(file);
+    // A device may have no end.
+    if (!stat.isFile())
+      throw new ConfigError(what, 'a file', stat.isDirectory() ? 'a folder' : 'a device', file);
+    if (stat.size > MOST_BYTES) throw new ConfigError(what, `at most ${MOST_BYTES} bytes`, stat.size, file);
     text = readFileSync(file, 'utf8');
   } catch (error) {
     if (error instanceof ConfigError) throw error;

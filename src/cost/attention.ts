@@ -7,7 +7,8 @@ import type { Attention } from './models.ts';
  * `paper`: MLA counts 576 elements (latent and rotary key) for both products of a head, Tables 2 and 3; lightning
  * layers count 10 FLOPs per state element. `exact`: absorbed MLA multiplies probabilities with the 512 latent elements
  * only, 5.6 % fewer FLOPs; a lightning layer needs 5: decay, outer product, addition, and a multiply-add with the query.
- * The paper does not state the 10; it is read off the MiniMax M1 row of Table 2, and Table 3 agrees.
+ * The paper does not state the 10; it is read off the MiniMax M1 row of Table 2, and Table 3 agrees. It is what the five
+ * operations per element that kernels do (vLLM's `_linear_attn_decode_kernel`) come to if each counts as a multiply-add.
  */
 export type Convention = 'paper' | 'exact';
 

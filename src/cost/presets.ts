@@ -151,30 +151,7 @@ const CONFIGS: Readonly<Record<string, readonly [name: string, config: object]>>
     },
   ],
   step3: ['Step-3', configToJson(PRESETS.step3)],
-  'step3.5-flash': [
-    'Step-3.5-Flash',
-    {
-      model_type: 'step3p5',
-      hidden_size: 4096,
-      num_hidden_layers: 45,
-      vocab_size: 128896,
-      num_attention_heads: 64,
-      num_attention_groups: 8,
-      head_dim: 128,
-      use_head_wise_attn_gate: true,
-      layer_types: Array.from({ length: 45 }, (_, i) =>
-        i % 4 === 0 ? 'full_attention' : 'sliding_attention',
-      ),
-      sliding_window: 512,
-      attention_other_setting: { num_attention_heads: 96, num_attention_groups: 8, head_dim: 128 },
-      intermediate_size: 11264,
-      moe_layers_enum: Array.from({ length: 42 }, (_, i) => i + 3),
-      moe_num_experts: 288,
-      moe_top_k: 8,
-      moe_intermediate_size: 1280,
-      share_expert_dim: 1280,
-    },
-  ],
+  'step3.5-flash': ['Step-3.5-Flash', configToJson(PRESETS['step35-flash'])],
 };
 
 /** The nine models of the report's tables, in their order, and Step-3.5-Flash, by name. */

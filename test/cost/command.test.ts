@@ -130,7 +130,8 @@ describe('step3 cost', () => {
     await expect(cost('--hardware', 'nope.json')).rejects.toThrow(
       /nope\.json: hardware: expected a readable file/,
     );
-    await expect(cost('--hardware', folder)).rejects.toThrow(/hardware: expected a readable file/);
+    await expect(cost('--hardware', folder)).rejects.toThrow(/hardware: expected a file, got "a folder"/);
+    await expect(cost('--model', '/dev/zero')).rejects.toThrow(/expected a file/);
     await expect(cost('--model', join(folder, 'none'))).rejects.toThrow(/model: expected a file/);
     await expect(cost('--model', tmpdir())).rejects.toThrow(/config\.json: config: expected a readable file/);
     await expect(cost('--weight-bits', '3')).rejects.toThrow(/4, 8, 16/);
