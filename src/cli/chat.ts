@@ -51,6 +51,7 @@ export function chatCommand(): Command {
     .option('--tools <file>', 'tools as JSON: [{"name": …, "description": …, "parameters": {…}}, …]')
     .option('--no-thinking', 'ask for an answer without reasoning, where the template can');
   generateOptions(command)
+    .option('--draft <n>', 'draft up to n tokens a step, as for step3 run', integer(0))
     .option(
       '--context <n>',
       "most positions of a conversation (default: the model's, at most 4096)",

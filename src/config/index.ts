@@ -20,7 +20,6 @@ export {
 } from './facts.ts';
 export { PRESETS, preset } from './presets.ts';
 export {
-  type Fp8Quantization,
   type Int4Quantization,
   parseQuantization,
   type Quantization,

@@ -89,15 +89,25 @@ async function fileSource(
 ): Promise<{ files: FileSource; file: string | undefined }> {
   if (typeof source === 'object' && 'open' in source) return { files: source, file: undefined };
   const address = typeof source === 'string' ? source : source.href;
+  const remote = source instanceof URL || /^https?:\/\//.test(address);
+  const inNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
   const name = /([^/\\]+\.gguf)$/.exec(address)?.[1];
-  const folder = name === undefined ? address : address.slice(0, -name.length);
-  const file = name === undefined ? undefined : name;
-  if (source instanceof URL || /^https?:\/\//.test(address)) return { files: urlSource(folder), file };
-  if (typeof process === 'undefined' || process.versions?.node === undefined) {
-    return { files: urlSource(new URL(folder === '' ? '.' : folder, location.href)), file };
+  const folder = name === undefined ? address : address.slice(0, -name.length) || '.';
+  if (!remote && inNode) {
+    const { directorySource } = await import('../weights/source_node.ts');
+    return { files: directorySource(folder), file: name };
   }
-  const { directorySource } = await import('../weights/source_node.ts');
-  return { files: directorySource(folder === '' ? '.' : folder), file: name };
+  const files = urlSource(remote ? folder : new URL(folder, location.href));
+  return { files, file: name === undefined ? undefined : unescapeName(name) };
+}
+
+/** A file name as it stands in an address; one that is not validly escaped is taken as it is. */
+function unescapeName(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 /**

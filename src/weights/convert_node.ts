@@ -10,7 +10,7 @@ import { convertedTensors, type WriteUnit } from './convert_tensors.ts';
 import { encodeGgml } from './encode/ggml.ts';
 import { floatBands } from './floats.ts';
 import { checkSpace, SHARD_BYTES, writeJson, writeShards } from './folder_node.ts';
-import { configMetadata, ropeDivisors, tokenizerMetadata } from './gguf_export.ts';
+import { configMetadata, ropeDivisors, tokenIdMetadata, tokenizerMetadata } from './gguf_export.ts';
 import { ggufName, ROPE_FREQS } from './gguf_names.ts';
 import { ggufBytes } from './gguf_writer.ts';
 import { parseStrictJson } from './json.ts';
@@ -175,7 +175,8 @@ async function writeGgufFile(
   const metadata = configMetadata(json);
   metadata.set('general.name', { type: 'string', value: basename(path, '.gguf') });
   metadata.set('general.file_type', { type: 'uint32', value: FILE_TYPES[target] });
-  for (const [key, value] of await readTokenizer(checkpoint, texts)) metadata.set(key, value);
+  const ids = tokenIdMetadata(config.bos_token_id, config.eos_token_ids);
+  for (const [key, value] of [...ids, ...(await readTokenizer(checkpoint, texts))]) metadata.set(key, value);
   const tensors = items.map((item) => ggufTensor(item, config.architecture, count));
   const divisors = ropeDivisors(json);
   if (divisors !== undefined) {
@@ -193,9 +194,9 @@ async function readTokenizer(checkpoint: Checkpoint, texts: FileSource) {
   if (tokenizer === undefined) return [];
   const config = (await readJson(texts, 'tokenizer_config.json')) ?? {};
   const template = await readText(texts, 'chat_template.jinja');
-  const { bos_token_id: bos, eos_token_ids: eos, vocab_size } = checkpoint.config;
+  const { bos_token_id: bos, vocab_size } = checkpoint.config;
   const all = template === undefined ? config : { ...config, chat_template: template };
-  return tokenizerMetadata(tokenizer, all, vocab_size, { bos, eos });
+  return tokenizerMetadata(tokenizer, all, vocab_size, bos !== undefined);
 }
 
 async function readJson(texts: FileSource, file: string): Promise<Record<string, unknown> | undefined> {

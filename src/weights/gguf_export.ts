@@ -169,7 +169,7 @@ export function tokenizerMetadata(
   tokenizer: TokenizerJson,
   config: Readonly<Record<string, unknown>>,
   vocab: number,
-  ends: { bos: number | undefined; eos: readonly number[] },
+  hasBos: boolean,
 ): Map<string, TypedValue> {
   const { model, added_tokens: added = [] } = tokenizer;
   if (
@@ -196,11 +196,6 @@ export function tokenizerMetadata(
   const merges = model.merges.map((merge: unknown) =>
     Array.isArray(merge) ? merge.join(' ') : String(merge),
   );
-  const [eos, eot, eom, ...more] = ends.eos;
-  if (more.length > 0)
-    throw new ConfigError('eos_token_id', 'at most 3 tokens, as GGUF has', ends.eos, 'config.json');
-  const id = (name: string, value: number | undefined): Entry[] =>
-    value === undefined ? [] : [[`tokenizer.ggml.${name}_token_id`, u32(value)]];
   const template = config.chat_template;
   return new Map<string, TypedValue>([
     ['tokenizer.ggml.model', str('gpt2')],
@@ -208,13 +203,22 @@ export function tokenizerMetadata(
     ['tokenizer.ggml.tokens', list('string', tokens)],
     ['tokenizer.ggml.token_type', list('int32', types)],
     ['tokenizer.ggml.merges', list('string', merges)],
-    ...id('bos', ends.bos),
-    ...id('eos', eos),
-    ...id('eot', eot),
-    ...id('eom', eom),
-    ['tokenizer.ggml.add_bos_token', bool(config.add_bos_token === true && ends.bos !== undefined)],
+    ['tokenizer.ggml.add_bos_token', bool(config.add_bos_token === true && hasBos)],
     ...(typeof template === 'string' ? [['tokenizer.chat_template', str(template)] as Entry] : []),
   ]);
+}
+
+/** Metadata of the tokens that begin and end a text. ConfigError for more ends than GGUF has keys. */
+export function tokenIdMetadata(bos: number | undefined, ends: readonly number[]): Map<string, TypedValue> {
+  const [eos, eot, eom, ...more] = ends;
+  if (more.length > 0) {
+    throw new ConfigError('eos_token_id', 'at most 3 tokens, as GGUF has', ends, 'config.json');
+  }
+  const ids = new Map<string, TypedValue>();
+  for (const [name, id] of Object.entries({ bos, eos, eot, eom })) {
+    if (id !== undefined) ids.set(`tokenizer.ggml.${name}_token_id`, u32(id));
+  }
+  return ids;
 }
 
 /** The name of a pre-tokenizer: that of the one with the same splits. */
