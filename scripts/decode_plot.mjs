@@ -12,28 +12,10 @@ import { fileURLToPath } from 'node:url';
  *   tpot_median_ms: number, step_bytes: number, ceilings: { read_gbps: number } }} Row
  */
 
-const LEFT = 70;
-const TOP = 40;
-const WIDTH = 620;
-const HEIGHT = 360;
-const COLOURS = ['#4477aa', '#cc6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#999999'];
-const STYLE = `text{font:12px sans-serif;fill:#333}.head{font-weight:bold}.grid{stroke:#ddd}.tick{fill:#777}
-.mid{text-anchor:middle}.right{text-anchor:end}.line{fill:none;stroke-width:2}.roof{stroke-dasharray:4 3;stroke-width:1}`;
-
-/** @param {string} text */
-const xml = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
-
-/** Milliseconds that the bytes of a step take at the measured read bandwidth. @param {Row} row */
-const roof = (row) => row.step_bytes / row.ceilings.read_gbps / 1e6;
-
-/** 1, 2 and 5 times powers of ten within a range. @param {number} low @param {number} high */
-function ticks(low, high) {
-  const out = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
-    for (const digit of [1, 2, 5]) out.push(digit * 10 ** power);
-  }
-  return out.filter((value) => value >= low && value <= high);
-}
+/** Where the axis of times is marked: 1, 2 and 5 times powers of ten. */
+const MARKS = [-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6].flatMap((power) =>
+  [1, 2, 5].map((digit) => Number(`${digit}e${power}`)),
+);
 
 /**
  * The plot of one model as SVG.
@@ -41,7 +23,8 @@ function ticks(low, high) {
  * @param {readonly Row[]} all
  * @param {string} model
  */
-export function plot(all, model) {
+export async function plot(all, model) {
+  const { renderSvg } = await import('../dist/cli/svg.js');
   /** @type {Map<string, Row>} */
   const last = new Map();
   for (const row of all) {
@@ -49,50 +32,61 @@ export function plot(all, model) {
   }
   const rows = [...last.values()].sort((a, b) => a.context - b.context);
   if (rows.length === 0) throw new Error(`no decode rows of model ${model}`);
-  const times = rows.flatMap((row) => [row.tpot_median_ms, roof(row)]);
-  const [low, high] = [Math.min(...times) / 1.2, Math.max(...times) * 1.2];
-  const contexts = rows.map((row) => row.context);
-  const [first, end] = [Math.min(...contexts), Math.max(...contexts)];
-  /** @param {number} c */
-  const x = (c) => LEFT + (first === end ? 0.5 : Math.log(c / first) / Math.log(end / first)) * WIDTH;
-  /** @param {number} ms */
-  const y = (ms) => TOP + HEIGHT - (Math.log(ms / low) / Math.log(high / low)) * HEIGHT;
-  const parts = [
-    `<text x="${LEFT}" y="20" class="head">${xml(`${model}: time per output token, ms (${rows[0].driver})`)}</text>`,
-  ];
-  for (const ms of ticks(low, high)) {
-    parts.push(`<line x1="${LEFT}" y1="${y(ms)}" x2="${LEFT + WIDTH}" y2="${y(ms)}" class="grid"/>`);
-    parts.push(
-      `<text x="${LEFT - 6}" y="${y(ms) + 4}" class="tick right">${Number(ms.toPrecision(1))}</text>`,
-    );
-  }
-  for (const c of new Set(contexts)) {
-    parts.push(`<text x="${x(c)}" y="${TOP + HEIGHT + 18}" class="tick mid">${c}</text>`);
-  }
-  parts.push(`<text x="${LEFT + WIDTH / 2}" y="${TOP + HEIGHT + 36}" class="mid">context, positions</text>`);
-  [...new Set(rows.map((row) => row.batch))].forEach((batch, i) => {
-    const own = rows.filter((row) => row.batch === batch);
-    const colour = COLOURS[i % COLOURS.length];
-    for (const [kind, value] of /** @type {const} */ ([
-      ['line', (/** @type {Row} */ row) => row.tpot_median_ms],
-      ['line roof', roof],
-    ])) {
-      const points = own.map((row) => `${x(row.context).toFixed(1)},${y(value(row)).toFixed(1)}`);
-      parts.push(`<polyline points="${points.join(' ')}" class="${kind}" stroke="${colour}"/>`);
-      if (kind === 'line')
-        for (const p of points)
-          parts.push(`<circle cx="${p.split(',')[0]}" cy="${p.split(',')[1]}" r="3" fill="${colour}"/>`);
-    }
-    const end = own[own.length - 1];
-    parts.push(
-      `<text x="${LEFT + WIDTH + 10}" y="${y(end.tpot_median_ms) + 4}" style="fill:${colour}">batch ${batch}</text>`,
-    );
+  const [{ driver, ceilings }] = rows;
+  const values = rows.flatMap((row) => {
+    const line = { context: row.context, batch: `batch ${row.batch}` };
+    return [
+      { ...line, kind: 'measured', ms: row.tpot_median_ms },
+      {
+        ...line,
+        kind: `bytes at ${ceilings.read_gbps.toFixed(0)} GB/s`,
+        ms: row.step_bytes / row.ceilings.read_gbps / 1e6,
+      },
+    ];
   });
-  parts.push(
-    `<text x="${LEFT}" y="${TOP + HEIGHT + 56}" class="tick">dashed: the bytes of the step at ${rows[0].ceilings.read_gbps.toFixed(0)} GB/s, the read bandwidth of the same run</text>`,
+  const times = values.map(({ ms }) => ms);
+  const first = MARKS.findLastIndex((mark) => mark <= Math.min(...times));
+  const marks = MARKS.slice(first, MARKS.findIndex((mark) => mark >= Math.max(...times)) + 1);
+  return renderSvg(
+    {
+      title: `${model}: time per output token (${driver})`,
+      data: { values },
+      width: 620,
+      height: 360,
+      mark: { type: 'line', point: true },
+      encoding: {
+        x: {
+          field: 'context',
+          type: 'quantitative',
+          scale: { type: 'log', nice: false },
+          axis: { values: [...new Set(rows.map((row) => row.context))], format: 'd' },
+          title: 'context, positions',
+        },
+        y: {
+          field: 'ms',
+          type: 'quantitative',
+          scale: { type: 'log', nice: false, domain: [marks[0], marks[marks.length - 1]] },
+          axis: { values: marks, format: '~g' },
+          title: 'ms',
+        },
+        color: { field: 'batch', type: 'nominal', sort: null, title: null },
+        strokeDash: {
+          field: 'kind',
+          type: 'nominal',
+          sort: null,
+          title: null,
+          legend: {
+            symbolType: 'stroke',
+            symbolStrokeColor: '#555',
+            symbolFillColor: 'none',
+            symbolSize: 300,
+          },
+        },
+      },
+      config: { aria: false },
+    },
+    `${model}: time per output token`,
   );
-  const size = `width="${LEFT + WIDTH + 110}" height="${TOP + HEIGHT + 70}"`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" ${size}>\n<title>${xml(`${model}: time per output token`)}</title>\n<style>${STYLE}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -101,5 +95,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-  writeFileSync(out, plot(rows, wanted ?? rows[rows.length - 1].model));
+  writeFileSync(out, await plot(rows, wanted ?? rows[rows.length - 1].model));
 }

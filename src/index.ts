@@ -1,5 +1,34 @@
 /** step3-webgpu: Step-3's decode system on WebGPU, in Node and in browsers. */
-export { configToJson, PRESETS, parseConfig, preset, type Step3Config } from './config/index.ts';
+export {
+  configToJson,
+  type ModelConfig,
+  PRESETS,
+  parseConfig,
+  preset,
+  type Step3Config,
+  type Step35Config,
+} from './config/index.ts';
+export {
+  type AfdSizing,
+  type AfdTarget,
+  type Deployment,
+  deploymentTpot,
+  type Precision,
+  type StageTimes,
+  sizeAfd,
+  stageTimes,
+} from './cost/afd.ts';
+export type { Convention } from './cost/attention.ts';
+export { HARDWARE, hardware } from './cost/cards.ts';
+export type { Hardware } from './cost/hardware.ts';
+export type { CostModel } from './cost/models.ts';
+export { COST_MODELS, costModel } from './cost/presets.ts';
+export { bestPairing, type Pairing, pairing, type UnitCosts, unitCosts } from './cost/price.ts';
+export { readHardware } from './cost/read_hardware.ts';
+export { readCostModel } from './cost/read_model.ts';
+export { type CostOptions, type CostReport, costReport } from './cost/report.ts';
+export { denseBatch, minimumSparsity, modelSparsity, moeBatch } from './cost/sparsity.ts';
+export { type Parameters, parameters, type TokenCost, tokenCost } from './cost/token.ts';
 export {
   ConfigError,
   DeviceError,
@@ -11,8 +40,18 @@ export {
 } from './errors.ts';
 export { KERNELS } from './kernels/index.ts';
 export { BASELINE, type Capabilities } from './kernels/kernel.ts';
+export { type CacheShape, cacheShape } from './model/cache.ts';
 export type { KernelCall, Plan, Role, Slot } from './model/plan.ts';
-export { type CacheShape, type PlanOptions, planDecode, planPrefill } from './model/step3.ts';
+export { type PlanOptions, planDecode, planPrefill } from './model/plans.ts';
+export { type Chat, type ChatOptions, type ChatResult, chat, chatPrompt } from './runtime/chat/chat.ts';
+export {
+  type ChatMessage,
+  parseMessages,
+  parseTools,
+  type Tool,
+  type ToolCall,
+} from './runtime/chat/messages.ts';
+export { type ChatEvent, ChatStream } from './runtime/chat/stream.ts';
 export { type AdapterCard, type DeviceOptions, listAdapters, openDevice } from './runtime/device.ts';
 export type {
   FinishReason,

@@ -8,7 +8,19 @@ import { VERSION } from '../src/version.ts';
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** Floors from the ground up: a room may import from its own floor's row entry or anything before it. */
-const FLOORS = ['base', 'formats', 'config', 'weights', 'wgsl', 'kernels', 'model', 'cost', 'runtime', 'bench', 'top'];
+const FLOORS = [
+  'base',
+  'formats',
+  'config',
+  'weights',
+  'wgsl',
+  'kernels',
+  'model',
+  'cost',
+  'runtime',
+  'bench',
+  'top',
+];
 
 const floorOf = (file: string) => {
   const [room] = file.split('/');

@@ -1,12 +1,16 @@
-/** Reads the reference checkpoints under test/fixtures. */
+/** Reads the reference checkpoints under test/fixtures; large files are stored compressed, as FILE.br. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { brotliDecompressSync } from 'node:zlib';
 import { readHeader } from '../src/weights/safetensors.ts';
-import { memoryFile } from '../src/weights/source.ts';
+import { type FileSource, memoryFile } from '../src/weights/source.ts';
+import { directorySource } from '../src/weights/source_node.ts';
 
 /** Reference inputs and outputs of one checkpoint. */
 export interface Golden {
   readonly folder: string;
+  /** The folder with its compressed files as what they were. */
+  readonly source: FileSource;
   readonly tokens: number[];
   /** [tokens, vocab_size] */
   readonly logits: Float32Array;
@@ -16,6 +20,30 @@ export interface Golden {
 /** Path of a fixture. */
 export function fixture(name: string): string {
   return fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+}
+
+/** The bytes of one fixture, given as FOLDER/FILE. */
+export async function readFixture(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const [folder, file] = path.split('/');
+  const opened = (await fixtureSource(folder).open(file))!;
+  const bytes = await opened.read(0, opened.size);
+  await opened.close();
+  return bytes;
+}
+
+/** A folder of fixtures, in which FILE.br stands for FILE. */
+export function fixtureSource(name: string): FileSource {
+  const folder = directorySource(fixture(name));
+  return {
+    name: folder.name,
+    async open(file) {
+      const packed = await folder.open(`${file}.br`);
+      if (packed === undefined) return folder.open(file);
+      const bytes = brotliDecompressSync(await packed.read(0, packed.size));
+      await packed.close();
+      return memoryFile(file, new Uint8Array(bytes));
+    },
+  };
 }
 
 export async function readGolden(name: string): Promise<Golden> {
@@ -28,6 +56,7 @@ export async function readGolden(name: string): Promise<Golden> {
   const vocab = tensors.find((t) => t.name === 'logits')!.shape[1];
   return {
     folder: fixture(name),
+    source: fixtureSource(name),
     tokens: [...new Int32Array(part('input_ids'))],
     logits: new Float32Array(part('logits')),
     vocab,

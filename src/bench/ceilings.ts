@@ -7,7 +7,7 @@ import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';
 import { checkTestShapes } from './gate.ts';
 import { KernelSetup } from './setup.ts';
-import { type GpuClock, measure, quantile } from './timing.ts';
+import { type GpuClock, measure, quantile, type Timing } from './timing.ts';
 
 /** Rates and latencies of an adapter. */
 export interface Ceilings {
@@ -97,21 +97,26 @@ async function readRate(
   return { gbs: bytes / best / 1e3, bytes };
 }
 
-/** Lengthens the chains until starting them does not matter; TFLOP/s. */
-async function arithmeticRate(
+async function arithmeticRate(...args: Parameters<typeof arithmeticTiming>): Promise<number> {
+  const { flops, timing } = await arithmeticTiming(...args);
+  return flops / timing.us / 1e6;
+}
+
+/** Lengthens the chains until starting them does not matter; the FLOPs of a dispatch and its times. */
+export async function arithmeticTiming(
   gpu: Gpu,
   pipelines: PipelineCache,
   clock: GpuClock,
   probe: typeof probe_fma | typeof probe_matrix,
-): Promise<number> {
+): Promise<{ flops: number; timing: Timing }> {
   for (let rounds = 16; ; rounds *= 4) {
     const params = { rounds, workgroups: FMA_WORKGROUPS };
     const setup = await KernelSetup.create(gpu, pipelines, probe, params, probe.variants[0]);
     try {
       const long = await clock.pass((pass) => setup.encode(pass, 1));
       if (long < SAMPLE_US && rounds < MAX_ROUNDS) continue;
-      const { us } = await measure(clock, setup.encode.bind(setup), { sampleUs: SAMPLE_US });
-      return probe.cost(params).flops / us / 1e6;
+      const timing = await measure(clock, setup.encode.bind(setup), { sampleUs: SAMPLE_US });
+      return { flops: probe.cost(params).flops, timing };
     } finally {
       setup.dispose();
     }

@@ -2,6 +2,8 @@
  * What the buffers of a benchmark hold. Real shapes take gigabytes, so every buffer repeats a short unit of whole rows:
  * the device fills itself, and a reference can compute any row without the rest.
  */
+
+import { rowBytes } from '../formats/index.ts';
 import { PROBES } from '../kernels/index.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Cost, type Values } from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
@@ -10,7 +12,6 @@ import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
 import { distinctExperts } from '../kernels/routing.ts';
 import { compressedRows, decodeValues, encodeValues, seededRandom } from '../kernels/verify.ts';
-import { rowBytes } from '../formats/index.ts';
 import { ceilDiv, type PlainFormat, padRow, SLOT_BYTES } from '../tensor.ts';
 
 /** Contents of one binding. */
@@ -25,13 +26,18 @@ export interface Contents {
 /** Most bytes of a unit, unless one row is longer. */
 const UNIT_BYTES = 512 * 1024;
 
-/** Contents for every binding of a call. */
-export function benchContents<P>(kernel: AnyKernel, p: P, seed: number): Record<string, Contents> {
+/** Contents for every binding of a call, or for those that are `wanted`. */
+export function benchContents<P>(
+  kernel: AnyKernel,
+  p: P,
+  seed: number,
+  wanted: (name: string, spec: BindingSpec) => boolean = () => true,
+): Record<string, Contents> {
   const random = seededRandom(seed);
   const given = givenValues(kernel, p, random);
-  const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
+  const specs = Object.entries<BindingSpec>(kernel.bindings(p)).filter((entry) => wanted(...entry));
   return Object.fromEntries(
-    Object.entries(specs).map(([name, spec]) => {
+    specs.map(([name, spec]) => {
       const unit = randomUnit(name, spec, given[name], random);
       return [name, { spec, unit, values: decodeValues(spec, unit) }];
     }),

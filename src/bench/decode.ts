@@ -1,10 +1,11 @@
 /** Times whole decoding steps as generation runs them: tokens come out, several steps are under way. */
 import { DeviceError, InputError } from '../errors.ts';
-import { type KvFormat } from '../kernels/paged.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import type { Model } from '../runtime/model.ts';
+import type { SequencePages } from '../runtime/pages.ts';
 import { encodeSampling, OPTION_WORDS } from '../runtime/sampling.ts';
 import type { Ceilings } from './ceilings.ts';
 import { quantile, readTimestamps } from './timing.ts';
@@ -116,7 +117,7 @@ export async function withSequences<R>(
   if (batch > model.maxBatch) throw new InputError('batch', `at most ${model.maxBatch}`, batch);
   if (last > model.maxContext) throw new InputError('context', `at most ${model.maxContext} positions`, last);
   const release = await model.exclusive();
-  const pages: number[][] = [];
+  const pages: SequencePages[] = [];
   try {
     for (let s = 0; s < batch; s++) pages.push(model.pages.take(last));
     const prepared = await model.decodePlan(batch, context);
@@ -135,13 +136,13 @@ export async function withSequences<R>(
 }
 
 /** Cache, page tables, sampling options, places and first tokens of full sequences. */
-function writeInputs(model: Model, plan: Plan, pages: readonly (readonly number[])[], context: number): void {
+function writeInputs(model: Model, plan: Plan, pages: readonly SequencePages[], context: number): void {
   const executor = gpuOf(model);
   const batch = pages.length;
   for (const { name, type, purpose } of plan.slots.values()) {
     if (purpose === 'cache' && type !== 'u32') {
       executor.fill(name, encodeValues(type as KvFormat, cacheValues()));
-    };
+    }
   }
   const { vocab_size } = model.config;
   const options = new Uint32Array(batch * OPTION_WORDS);

@@ -3,7 +3,7 @@ import { preset } from '../config/index.ts';
 import type { Capabilities } from '../kernels/kernel.ts';
 import { PAGE } from '../kernels/paged.ts';
 import type { KernelCall } from '../model/plan.ts';
-import { planDecode } from '../model/step3.ts';
+import { planDecode } from '../model/plans.ts';
 import { weightLayout } from '../weights/layout.ts';
 import { cutLayers } from './synthetic_model.ts';
 

@@ -1,15 +1,17 @@
 /** A model of any configuration without a checkpoint: weights are a pattern that the device repeats. */
-import type { Step3Config } from '../config/index.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import { type RowFormat, rowBytes } from '../formats/index.ts';
 import { randomRows } from '../formats/random.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
+import { cacheShape } from '../model/cache.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
+import { loadFrequencies } from '../runtime/load.ts';
 import { Model } from '../runtime/model.ts';
 import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
-import { ceilDiv, isPlain, padRow } from '../tensor.ts';
+import { isPlain, padRow } from '../tensor.ts';
 import { shardName, weightLayout } from '../weights/layout.ts';
 
 /** Size of a synthetic model's cache, and what is told of its making. */
@@ -30,13 +32,19 @@ const UNIT_BYTES = 1024 * 1024;
  *
  * @throws InputError when there are fewer.
  */
-export function cutLayers(config: Step3Config, layers: number): Step3Config {
+export function cutLayers(config: ModelConfig, layers: number): ModelConfig {
   const all = config.num_hidden_layers;
   if (!Number.isInteger(layers) || layers < 1 || layers > all) {
     throw new InputError('layers', `an integer in 1..${all}`, layers);
   }
-  const moe_layers = config.moe_layers.filter((layer) => layer < layers);
-  return { ...config, num_hidden_layers: layers, moe_layers };
+  const cut = { num_hidden_layers: layers, moe_layers: config.moe_layers.filter((layer) => layer < layers) };
+  if (config.architecture === 'step3') return { ...config, ...cut };
+  // Facts of prediction blocks would stand at the wrong places of the lists.
+  return {
+    ...config,
+    ...cut,
+    num_nextn_predict_layers: layers === all ? config.num_nextn_predict_layers : 0,
+  };
 }
 
 /**
@@ -47,7 +55,7 @@ export function cutLayers(config: Step3Config, layers: number): Step3Config {
  */
 export async function syntheticModel(
   gpu: Gpu,
-  config: Step3Config,
+  config: ModelConfig,
   options: SyntheticOptions,
 ): Promise<Model> {
   const executor = new GpuExecutor(gpu);
@@ -56,10 +64,9 @@ export async function syntheticModel(
     if (maxContext > config.max_seq_len) {
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }
-    const pages = ceilDiv(maxContext, PAGE) * maxBatch;
     const format: RowFormat = { format: config.torch_dtype ?? 'bf16' };
     const layout = weightLayout(config, () => format, executor.caps.maxBindingBytes);
-    const cache = { sequences: maxBatch, maxContext, pages, kv };
+    const cache = cacheShape(config, 0, { sequences: maxBatch, maxContext, kv, together: 1 });
     const planning = { layout, cache, caps: executor.caps, deterministic: false };
     const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: 1 });
     const units = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -85,8 +92,7 @@ export async function syntheticModel(
       executor.fill(name, new Uint8Array(ones.buffer));
     }
     const { plan } = await model.decodePlan(1, 1);
-    const frequencies = Uint32Array.from({ length: config.head_dim }, (_, i) => i * 0x9e3779b9);
-    if (plan.slots.has('rope_frequencies')) model.write('rope_frequencies', frequencies);
+    loadFrequencies(executor, config);
     await selfTest(executor, plan, options.selfTestStore);
     await executor.idle();
     return model;

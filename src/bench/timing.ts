@@ -19,10 +19,9 @@ export interface MeasureOptions {
   readonly samples?: number;
   /** Least microseconds of a sample. Default 200. */
   readonly sampleUs?: number;
+  /** Milliseconds of the same work before samples are taken. Default 200: a GPU that idled starts at a low clock. */
+  readonly warmMs?: number;
 }
-
-/** Milliseconds of work before samples are taken: a GPU that idled starts at a low clock. */
-const WARM_MS = 200;
 
 /** Most dispatches of a sample; more would only cost time on the host. */
 const MAX_DISPATCHES = 4096;
@@ -135,7 +134,7 @@ export async function measure(
   encode: Encode,
   options: MeasureOptions = {},
 ): Promise<Timing> {
-  const { samples: least = 7, sampleUs = 200 } = options;
+  const { samples: least = 7, sampleUs = 200, warmMs = 200 } = options;
   const run = (dispatches: number) => clock.pass((pass) => encode(pass, dispatches));
   await run(1);
   let dispatches = 1;
@@ -145,7 +144,7 @@ export async function measure(
     dispatches = Math.min(MAX_DISPATCHES, Math.max(dispatches * 2, wanted));
     us = await run(dispatches);
   }
-  const warm = performance.now() + WARM_MS;
+  const warm = performance.now() + warmMs;
   while (performance.now() < warm) await run(dispatches);
   const samples: number[] = [];
   let total = 0;

@@ -49,7 +49,7 @@ export interface Speed {
   readonly prefill_tokens_per_second: number | undefined;
   /** New tokens after the first of each sequence, over the time of the decoding steps. */
   readonly decode_tokens_per_second: number | undefined;
-  /** Time per output token: between successive decoding steps. */
+  /** Time per output token: between successive decoding steps. Not known where a step brings several. */
   readonly tpot_median_ms: number | undefined;
   readonly tpot_p99_ms: number | undefined;
 }
@@ -57,14 +57,15 @@ export interface Speed {
 /** Rates and percentiles of a generation. */
 export function speed(summary: GenerateSummary): Speed {
   const decodeMs = summary.stepMs.reduce((sum, ms) => sum + ms, 0);
+  const single = summary.drafts === undefined;
   const decoded = summary.newTokens - summary.finish.length;
   return {
     prompt_tokens: summary.promptTokens,
     new_tokens: summary.newTokens,
     prefill_tokens_per_second: rate(summary.promptTokens, summary.prefillMs),
     decode_tokens_per_second: decoded > 0 ? rate(decoded, decodeMs) : undefined,
-    tpot_median_ms: percentile(summary.stepMs, 50),
-    tpot_p99_ms: percentile(summary.stepMs, 99),
+    tpot_median_ms: single ? percentile(summary.stepMs, 50) : undefined,
+    tpot_p99_ms: single ? percentile(summary.stepMs, 99) : undefined,
   };
 }
 

@@ -1,7 +1,7 @@
 /** `step3 info`: a checkpoint's card, from its headers alone. */
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import { PRESETS, type Step3Config } from '../config/index.ts';
+import { type AttentionFacts, layerFacts, type ModelConfig, mtpBlocks, PRESETS } from '../config/index.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import { elements, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
@@ -34,7 +34,14 @@ export interface ModelCard {
   /** Parameters that one token reads: the chosen experts of the routed ones; of the embedding one row, not counted. */
   readonly active_parameters: number;
   readonly bytes: number;
+  /** Of layers that see whole contexts. */
   readonly kv_bytes_per_token: { readonly f16: number; readonly f32: number };
+  /** Of layers that see a window, when it is full; a running model keeps the tokens of a step beside it. */
+  readonly window_bytes: { readonly f16: number; readonly f32: number };
+  /** Positions of the window; 0 where all layers see whole contexts. */
+  readonly window: number;
+  /** Blocks that draft tokens; their parameters count, but no token reads them. */
+  readonly draft_blocks: number;
   readonly kinds: Readonly<Record<string, KindCard>>;
   readonly tokenizer: boolean;
 }
@@ -74,12 +81,13 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
   let active = 0;
   for (const weight of checkpoint.weights.values()) {
     const count = elements(weight.shape);
-    const kind = kindOf(weight.name);
+    const kind = kindOf(weight.name, config.num_hidden_layers);
     kinds[kind] ??= { formats: [], parameters: 0, bytes: 0 };
     if (!kinds[kind].formats.includes(weight.format)) kinds[kind].formats.push(weight.format);
     kinds[kind].parameters += count;
     kinds[kind].bytes += weight.bytes;
     parameters += count;
+    if (kind === 'drafting blocks') continue;
     if (kind === 'routed experts') active += (count / config.moe_num_experts) * config.moe_top_k;
     else if (kind !== 'embedding') active += count;
   }
@@ -94,24 +102,46 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
     parameters,
     active_parameters: active,
     bytes: checkpoint.bytes,
-    kv_bytes_per_token: { f16: kvBytes(config, 2), f32: kvBytes(config, 4) },
+    kv_bytes_per_token: { f16: kvElements(config).whole * 2, f32: kvElements(config).whole * 4 },
+    window_bytes: { f16: kvElements(config).windows * 2, f32: kvElements(config).windows * 4 },
+    window: windowOf(config),
+    draft_blocks: mtpBlocks(config),
     kinds,
     tokenizer,
   };
 }
 
-/** One key and one value row in every layer, as the cache stores them. */
-function kvBytes(config: Step3Config, bytesEach: number): number {
-  return config.num_hidden_layers * 2 * padRow(config.head_dim) * bytesEach;
+/**
+ * Elements of keys and values, padded as the cache stores them: per token in layers that see whole contexts, and in full
+ * windows.
+ */
+function kvElements(config: ModelConfig): { whole: number; windows: number } {
+  let [whole, windows] = [0, 0];
+  for (const { kvHeads, headDim, window } of attentions(config)) {
+    const position = 2 * kvHeads * padRow(headDim);
+    if (window === undefined) whole += position;
+    else windows += window * position;
+  }
+  return { whole, windows };
 }
 
-function kindOf(tensor: string): string {
+function windowOf(config: ModelConfig): number {
+  return Math.max(0, ...attentions(config).map(({ window }) => window ?? 0));
+}
+
+/** Attention of every layer of the trunk. */
+function attentions(config: ModelConfig): AttentionFacts[] {
+  return Array.from({ length: config.num_hidden_layers }, (_, layer) => layerFacts(config, layer).attention);
+}
+
+function kindOf(tensor: string, layers: number): string {
+  if (Number(/^model\.layers\.(\d+)\./.exec(tensor)?.[1] ?? 0) >= layers) return 'drafting blocks';
   if (/norm\.weight$/.test(tensor)) return 'norms';
   if (tensor.startsWith('model.embed_tokens')) return 'embedding';
   if (tensor.startsWith('lm_head')) return 'head';
   if (tensor.includes('.self_attn.')) return 'attention';
   if (tensor.includes('.share_expert.')) return 'shared experts';
-  if (tensor.includes('.moe.gate.')) return 'routers';
+  if (/\.moe\.(gate\.|router_bias)/.test(tensor)) return 'routers';
   if (tensor.includes('.moe.')) return 'routed experts';
   return tensor.includes('layernorm') ? 'norms' : 'dense layers';
 }
@@ -132,6 +162,15 @@ function cardText(card: ModelCard): string {
       ],
       ['weights', formatBytes(card.bytes)],
       ['cache', `${formatBytes(kv.f16)} per token in f16, ${formatBytes(kv.f32)} in f32`],
+      ...(card.window === 0
+        ? []
+        : [
+            [
+              'windows',
+              `${formatBytes(card.window_bytes.f16)} in f16, for ${card.window} tokens in sliding layers`,
+            ] as const,
+          ]),
+      ...(card.draft_blocks === 0 ? [] : [['drafting', `${card.draft_blocks} blocks`] as const]),
       ['context', `${card.context} tokens`],
       ['vocabulary', String(card.vocabulary)],
       ['tokenizer', card.tokenizer ? 'yes' : 'no'],

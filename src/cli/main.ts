@@ -2,6 +2,9 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
 import { benchCommand } from './bench.ts';
+import { calibrateCommand } from './calibrate.ts';
+import { chatCommand } from './chat.ts';
+import { convertCommand } from './convert.ts';
 import { costCommand } from './cost.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -11,6 +14,7 @@ import { logitsCommand } from './logits.ts';
 import { perplexityCommand } from './perplexity.ts';
 import { runCommand } from './run.ts';
 import { synthCommand } from './synth.ts';
+import { validateCommand } from './validate.ts';
 
 function program(): Command {
   const step3 = new Command('step3')
@@ -19,12 +23,16 @@ function program(): Command {
     .addHelpText('after', EXIT_HELP);
   for (const command of [
     runCommand(),
+    chatCommand(),
     logitsCommand(),
     perplexityCommand(),
+    convertCommand(),
     synthCommand(),
     infoCommand(),
     benchCommand(),
     costCommand(),
+    calibrateCommand(),
+    validateCommand(),
     doctorCommand(),
     demoCommand(),
   ]) {

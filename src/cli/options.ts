@@ -1,6 +1,7 @@
 /** Options that commands share, how their values are read, and how a model is opened with them. */
+import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DeviceError } from '../errors.ts';
+import { DeviceError, InputError } from '../errors.ts';
 import { listAdapters } from '../runtime/device.ts';
 import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
@@ -36,6 +37,7 @@ export interface GenerateFlags {
   readonly repetitionPenalty?: number;
   readonly seed?: number;
   readonly stop?: string[];
+  readonly draft?: number;
 }
 
 /** Reads an integer of at least `least`. */
@@ -59,6 +61,15 @@ export function number(text: string): number {
 /** Reads token ids separated by commas. */
 export function tokenList(text: string): number[] {
   return text.split(',').map((part) => integer(0)(part.trim()));
+}
+
+/** The text of a UTF-8 file that the user named with `--field`; InputError when it cannot be read. */
+export async function readTextFile(field: string, file: string): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+  } catch (cause) {
+    throw new InputError(field, 'a readable UTF-8 file', `${file} (${(cause as Error).message})`);
+  }
 }
 
 /** Adds `--json` and `--verbose`, last in the help. */

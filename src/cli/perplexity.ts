@@ -1,9 +1,14 @@
 /** `step3 perplexity`: how well a model predicts a text. */
-import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import { InputError } from '../errors.ts';
 import { perplexity } from '../runtime/perplexity.ts';
-import { commonOptions, type DeviceFlags, deviceOptions, integer, openModel } from './options.ts';
+import {
+  commonOptions,
+  type DeviceFlags,
+  deviceOptions,
+  integer,
+  openModel,
+  readTextFile,
+} from './options.ts';
 import { progress } from './progress.ts';
 
 interface PerplexityFlags extends DeviceFlags {
@@ -32,7 +37,7 @@ export function perplexityCommand(): Command {
 }
 
 async function run(flags: PerplexityFlags): Promise<void> {
-  const text = await readText(flags.text);
+  const text = await readTextFile('text', flags.text);
   const model = await openModel(flags.model, flags, { maxContext: flags.window });
   const window = flags.window ?? Math.min(model.maxContext, WINDOW);
   const bar = progress('perplexity', flags.json === true);
@@ -55,13 +60,5 @@ async function run(flags: PerplexityFlags): Promise<void> {
   } finally {
     bar.stop();
     model.dispose();
-  }
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
-  } catch (cause) {
-    throw new InputError('text', 'a readable UTF-8 file', `${file} (${(cause as Error).message})`);
   }
 }

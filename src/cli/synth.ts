@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
-import { PRESETS, parseConfig, type Step3Config } from '../config/index.ts';
+import { type ModelConfig, PRESETS, parseConfig } from '../config/index.ts';
 import { ConfigError, InputError } from '../errors.ts';
 import type { PlainFormat } from '../tensor.ts';
 import { parseStrictJson } from '../weights/json.ts';
@@ -59,7 +59,7 @@ async function run(flags: SynthFlags): Promise<void> {
   );
 }
 
-async function readConfig(name: string): Promise<Step3Config> {
+async function readConfig(name: string): Promise<ModelConfig> {
   if (Object.hasOwn(PRESETS, name)) return PRESETS[name];
   let text: string;
   try {

@@ -7,7 +7,8 @@ import type { Attention } from './models.ts';
  * `paper`: MLA counts 576 elements (latent and rotary key) for both products of a head, Tables 2 and 3; lightning
  * layers count 10 FLOPs per state element. `exact`: absorbed MLA multiplies probabilities with the 512 latent elements
  * only, 5.6 % fewer FLOPs; a lightning layer needs 5: decay, outer product, addition, and a multiply-add with the query.
- * The paper does not state the 10; it is read off the MiniMax M1 row of Table 2, and Table 3 agrees.
+ * The paper does not state the 10; it is read off the MiniMax M1 row of Table 2, and Table 3 agrees. It is what the five
+ * operations per element that kernels do (vLLM's `_linear_attn_decode_kernel`) come to if each counts as a multiply-add.
  */
 export type Convention = 'paper' | 'exact';
 
@@ -28,6 +29,12 @@ export function kvBytes(attention: Attention, context: number): number {
       // Read and written back.
       return 2 * stateElements(attention) * attention.kv_bytes;
   }
+}
+
+/** Bytes that a request's keys and values, or state, take up in one layer. */
+export function storedBytes(attention: Attention, context: number): number {
+  const moved = kvBytes(attention, context);
+  return attention.kind === 'lightning' ? moved / 2 : moved;
 }
 
 /** FLOPs of the attention core of one layer, without projections: both products, 2 per multiply-add. */
@@ -58,9 +65,10 @@ export function projectionParameters(attention: Attention, hidden: number): numb
     }
     case 'mla': {
       const { q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim } = attention;
+      const q = heads * (qk_nope_head_dim + qk_rope_head_dim);
       return (
-        hidden * (q_lora_rank + kv_lora_rank + qk_rope_head_dim) +
-        q_lora_rank * heads * (qk_nope_head_dim + qk_rope_head_dim) +
+        (q_lora_rank === undefined ? hidden * q : q_lora_rank * (hidden + q)) +
+        hidden * (kv_lora_rank + qk_rope_head_dim) +
         kv_lora_rank * heads * (qk_nope_head_dim + v_head_dim) +
         hidden * heads * v_head_dim
       );

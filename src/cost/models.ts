@@ -1,5 +1,4 @@
-/** Models to be costed, as data: the shapes of their public configurations. */
-import { PRESETS, type Step3Config } from '../config/index.ts';
+/** What the cost model reads of a model: its layers as data. */
 import { InputError } from '../errors.ts';
 
 /** Multi-matrix factorisation: query heads that share one key and one value head; a low-rank query. */
@@ -15,7 +14,8 @@ interface MfaAttention {
 interface MlaAttention {
   readonly kind: 'mla';
   readonly num_attention_heads: number;
-  readonly q_lora_rank: number;
+  /** Absent where queries come straight from the hidden state. */
+  readonly q_lora_rank?: number;
   readonly kv_lora_rank: number;
   readonly qk_nope_head_dim: number;
   readonly qk_rope_head_dim: number;
@@ -79,151 +79,10 @@ export interface CostModel {
   readonly name: string;
   readonly hidden_size: number;
   readonly vocab_size: number;
+  /** Whether the output head is the embedding table. */
+  readonly tied_embeddings?: boolean;
   readonly attention: readonly Layers<Attention>[];
   readonly ffn: readonly Layers<Ffn>[];
-}
-
-/** Bytes of an element in FP8 or INT8, in BF16 and in FP32. */
-const [B8, B16, B32] = [1, 2, 4];
-
-/** Step-3's own configuration as a cost model; keys and values in 8 bits as in the paper (§4.1). */
-export function step3CostModel(config: Step3Config, name: string): CostModel {
-  const dense = config.num_hidden_layers - config.moe_layers.length;
-  const layers: Layers<Ffn>[] = [
-    { count: dense, each: { kind: 'dense', intermediate_size: config.intermediate_size } },
-    {
-      count: config.moe_layers.length,
-      each: moe(config.moe_num_experts, config.moe_top_k, config.moe_intermediate_size, {
-        count: 1,
-        width: config.share_expert_dim,
-      }),
-    },
-  ];
-  return {
-    name,
-    hidden_size: config.hidden_size,
-    vocab_size: config.vocab_size,
-    attention: [
-      {
-        count: config.num_hidden_layers,
-        each: {
-          kind: 'mfa',
-          num_attention_heads: config.num_attention_heads,
-          head_dim: config.head_dim,
-          share_q_dim: config.share_q_dim,
-          kv_bytes: B8,
-        },
-      },
-    ],
-    ffn: layers.filter(({ count }) => count > 0),
-  };
-}
-
-/**
- * The models of the paper's tables (in their order) and Step-3.5-Flash, by name.
- *
- * Sizes are those of the public configurations. `kv_bytes` follows §4.1: 8 bits, but BF16 in the full-attention layers
- * of the two hybrids (Llama 4 Maverick, MiniMax M1) and FP32 states in lightning layers. Embeddings are counted apart
- * from the output head in all of them.
- */
-export const COST_MODELS: Readonly<Record<string, CostModel>> = {
-  'deepseek-v3': {
-    name: 'DSv3',
-    hidden_size: 7168,
-    vocab_size: 129280,
-    attention: [{ count: 61, each: mla(128) }],
-    ffn: [
-      { count: 3, each: { kind: 'dense', intermediate_size: 18432 } },
-      { count: 58, each: moe(256, 8, 2048, { count: 1, width: 2048 }) },
-    ],
-  },
-  'kimi-k2': {
-    name: 'Kimi K2',
-    hidden_size: 7168,
-    vocab_size: 163840,
-    attention: [{ count: 61, each: mla(64) }],
-    ffn: [
-      { count: 1, each: { kind: 'dense', intermediate_size: 18432 } },
-      { count: 60, each: moe(384, 8, 2048, { count: 1, width: 2048 }) },
-    ],
-  },
-  'qwen3-235b': {
-    name: 'Qwen3 MoE',
-    hidden_size: 4096,
-    vocab_size: 151936,
-    attention: [{ count: 94, each: gqa(64, 4) }],
-    ffn: [{ count: 94, each: moe(128, 8, 1536) }],
-  },
-  'qwen3-32b': {
-    name: 'Qwen3 32B',
-    hidden_size: 5120,
-    vocab_size: 151936,
-    attention: [{ count: 64, each: gqa(64, 8) }],
-    ffn: [{ count: 64, each: { kind: 'dense', intermediate_size: 25600 } }],
-  },
-  'llama4-maverick': {
-    name: 'Llama 4 M',
-    hidden_size: 5120,
-    vocab_size: 202048,
-    attention: [
-      { count: 12, each: gqa(40, 8, { kv_bytes: B16 }) },
-      { count: 36, each: gqa(40, 8, { window: 8192 }) },
-    ],
-    ffn: [
-      { count: 24, each: moe(128, 1, 8192, { count: 1, width: 8192 }) },
-      { count: 24, each: { kind: 'dense', intermediate_size: 16384 } },
-    ],
-  },
-  'minimax-m1': {
-    name: 'MM M1',
-    hidden_size: 6144,
-    vocab_size: 200064,
-    attention: [
-      // 10, as the paper's §4.3 and its tables have it, where §5.2 says 8.
-      { count: 10, each: gqa(64, 8, { kv_bytes: B16 }) },
-      { count: 70, each: { kind: 'lightning', num_attention_heads: 64, head_dim: 128, kv_bytes: B32 } },
-    ],
-    ffn: [{ count: 80, each: moe(32, 2, 9216) }],
-  },
-  'ernie-4.5': {
-    name: 'ERNIE 4.5',
-    hidden_size: 8192,
-    vocab_size: 103424,
-    attention: [{ count: 54, each: gqa(64, 8) }],
-    ffn: [
-      { count: 3, each: { kind: 'dense', intermediate_size: 28672 } },
-      { count: 51, each: moe(64, 8, 3584) },
-    ],
-  },
-  'pangu-pro': {
-    name: 'Pangu Pro',
-    hidden_size: 5120,
-    vocab_size: 153600,
-    attention: [{ count: 48, each: gqa(40, 8) }],
-    ffn: [{ count: 48, each: moe(64, 8, 1344, { count: 4, width: 1344 }) }],
-  },
-  step3: step3CostModel(PRESETS.step3, 'Step-3'),
-  'step3.5-flash': {
-    name: 'Step-3.5-Flash',
-    hidden_size: 4096,
-    vocab_size: 128896,
-    attention: [
-      { count: 12, each: gqa(64, 8, { head_wise_gate: true }) },
-      { count: 33, each: gqa(96, 8, { head_wise_gate: true, window: 512 }) },
-    ],
-    ffn: [
-      { count: 3, each: { kind: 'dense', intermediate_size: 11264 } },
-      { count: 42, each: moe(288, 8, 1280, { count: 1, width: 1280 }) },
-    ],
-  },
-};
-
-/** The model of that name; throws InputError listing the known ones. */
-export function costModel(name: string): CostModel {
-  if (!Object.hasOwn(COST_MODELS, name)) {
-    throw new InputError('model', `one of ${Object.keys(COST_MODELS).join(', ')}`, name);
-  }
-  return COST_MODELS[name];
 }
 
 /** The model with every stored key and value (not the lightning states) at `bytes` per element. */
@@ -240,7 +99,7 @@ export function withKvBytes(model: CostModel, bytes: number): CostModel {
 
 /** Number of layers; throws InputError where attention and FFN disagree or a size makes no sense. */
 export function layerCount(model: CostModel): number {
-  const [attention, ffn] = [sum(model.attention), sum(model.ffn)];
+  const [attention, ffn] = [sum(model.attention, () => 1), sum(model.ffn, () => 1)];
   if (!Number.isSafeInteger(attention) || attention < 1 || attention !== ffn) {
     throw new InputError('layers', `one FFN for each of the ${attention} attention layers`, ffn);
   }
@@ -270,44 +129,7 @@ function checkSizes(sizes: object): void {
   }
 }
 
-function sum(layers: readonly Layers<unknown>[]): number {
-  return layers.reduce((total, { count }) => total + count, 0);
-}
-
-/** DeepSeek's latent attention; only the number of heads differs between its models. */
-function mla(num_attention_heads: number): MlaAttention {
-  return {
-    kind: 'mla',
-    num_attention_heads,
-    q_lora_rank: 1536,
-    kv_lora_rank: 512,
-    qk_nope_head_dim: 128,
-    qk_rope_head_dim: 64,
-    v_head_dim: 128,
-    kv_bytes: B8,
-  };
-}
-
-function gqa(
-  num_attention_heads: number,
-  num_key_value_heads: number,
-  more: Pick<Partial<GqaAttention>, 'window' | 'head_wise_gate' | 'kv_bytes'> = {},
-): GqaAttention {
-  return { kind: 'gqa', num_attention_heads, num_key_value_heads, head_dim: 128, kv_bytes: B8, ...more };
-}
-
-function moe(
-  experts: number,
-  top_k: number,
-  intermediate_size: number,
-  shared: { count: number; width: number } = { count: 0, width: 0 },
-): MoeFfn {
-  return {
-    kind: 'moe',
-    experts,
-    top_k,
-    intermediate_size,
-    shared_experts: shared.count,
-    shared_intermediate_size: shared.width,
-  };
+/** Something counted in each layer, added up over all of them. */
+export function sum<T>(layers: readonly Layers<T>[], of: (each: T) => number): number {
+  return layers.reduce((total, { count, each }) => total + count * of(each), 0);
 }

@@ -36,11 +36,6 @@ export function stageSeconds(model: CostModel, tpot: number): number {
   return tpot / STAGES / layerCount(model);
 }
 
-/** Most tokens of a micro-batch that a server's network carries within a stage: 3·H·B/Net ≤ TPOT/3/L. */
-export function networkBatch(model: CostModel, card: Hardware, tpot: number): number {
-  return (serverNetwork(card) * stageSeconds(model, tpot)) / wireBytes(model);
-}
-
 /**
  * Least sparsity at which the batch that the network carries still makes the FFN compute-bound, 8-bit weights
  * (Table 7): S ≥ H·FLOPs·L/(Net·Bandwidth·2/9·TPOT). With a TPOT of 50 ms the last factor is the paper's 11.1 ms.

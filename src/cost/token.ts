@@ -2,7 +2,7 @@
 import { InputError } from '../errors.ts';
 import { type Convention, coreFlops, kvBytes, projectionParameters } from './attention.ts';
 import { activeFfnParameters, ffnParameters, routerParameters } from './ffn.ts';
-import { type CostModel, type Layers, layerCount } from './models.ts';
+import { type CostModel, layerCount, sum } from './models.ts';
 
 /** Per decoded token, all layers together (Tables 2 and 3). */
 export interface TokenCost {
@@ -22,7 +22,7 @@ export interface Parameters {
   readonly attention: number;
   /** Experts, shared experts, dense layers and routers. */
   readonly ffn: number;
-  /** Embedding and output head. */
+  /** Embedding and output head; counted once where they are the same table. */
   readonly vocabulary: number;
   readonly total: number;
   /** Read for one token: the output head, but of the embedding only a row, which is not counted. */
@@ -39,13 +39,13 @@ export function tokenCost(model: CostModel, context: number, convention: Convent
     throw new InputError('context', 'a positive integer', context);
   }
   layerCount(model);
-  const kv_bytes = total(model.attention, (attention) => kvBytes(attention, context));
-  const attention_flops = total(model.attention, (attention) => coreFlops(attention, context, convention));
+  const kv_bytes = sum(model.attention, (attention) => kvBytes(attention, context));
+  const attention_flops = sum(model.attention, (attention) => coreFlops(attention, context, convention));
   return {
     kv_bytes,
     attention_flops,
-    linear_flops: 2 * total(model.attention, (each) => projectionParameters(each, model.hidden_size)),
-    ffn_flops: 2 * total(model.ffn, (each) => activeFfnParameters(each, model.hidden_size)),
+    linear_flops: 2 * sum(model.attention, (each) => projectionParameters(each, model.hidden_size)),
+    ffn_flops: 2 * sum(model.ffn, (each) => activeFfnParameters(each, model.hidden_size)),
     arithmetic_intensity: attention_flops / kv_bytes,
   };
 }
@@ -55,13 +55,10 @@ export function parameters(model: CostModel): Parameters {
   layerCount(model);
   const { hidden_size: hidden } = model;
   const table = model.vocab_size * hidden;
-  const attention = total(model.attention, (each) => projectionParameters(each, hidden));
-  const routers = total(model.ffn, (each) => routerParameters(each, hidden));
-  const ffn = routers + total(model.ffn, (each) => ffnParameters(each, hidden));
-  const active = attention + routers + total(model.ffn, (each) => activeFfnParameters(each, hidden)) + table;
-  return { attention, ffn, vocabulary: 2 * table, total: attention + ffn + 2 * table, active };
-}
-
-function total<T>(layers: readonly Layers<T>[], count: (each: T) => number): number {
-  return layers.reduce((sum, group) => sum + group.count * count(group.each), 0);
+  const attention = sum(model.attention, (each) => projectionParameters(each, hidden));
+  const routers = sum(model.ffn, (each) => routerParameters(each, hidden));
+  const ffn = routers + sum(model.ffn, (each) => ffnParameters(each, hidden));
+  const active = attention + routers + sum(model.ffn, (each) => activeFfnParameters(each, hidden)) + table;
+  const vocabulary = model.tied_embeddings === true ? table : 2 * table;
+  return { attention, ffn, vocabulary, total: attention + ffn + vocabulary, active };
 }

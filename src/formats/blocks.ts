@@ -36,9 +36,7 @@ const f16 = (bytes: Uint8Array, at: number) => f16ToNumber(bytes[at] | (bytes[at
 const from = (count: number, zero: number) => Float64Array.from({ length: count }, (_, i) => i - zero);
 
 /** The 16 levels of iq4_nl and iq4_xs (`kvalues_iq4nl`). */
-const IQ4_LEVELS = Float64Array.of(
-  -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-);
+const IQ4_LEVELS = Float64Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 
 /** Twice the values of e2m1, whose scale is halved in turn. */
 const E2M1_LEVELS = Float64Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);

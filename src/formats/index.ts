@@ -25,7 +25,9 @@ export interface FileRows {
 
 /** The block format of this name, or undefined. */
 export function blockFormat(format: WeightFormat): BlockFormat | undefined {
-  return Object.hasOwn(BLOCK_FORMATS, format) ? BLOCK_FORMATS[format as keyof typeof BLOCK_FORMATS] : undefined;
+  return Object.hasOwn(BLOCK_FORMATS, format)
+    ? BLOCK_FORMATS[format as keyof typeof BLOCK_FORMATS]
+    : undefined;
 }
 
 function groupFormat(format: WeightFormat): GroupFormat {

@@ -30,7 +30,8 @@ export function randomFileRows(
     const values = Uint8Array.from({ length: blocks * block.bytes }, () => random() * 256);
     for (let at = 0; at < values.length; at += block.bytes) {
       // The only format without f16 scales has an exponent; its largest level is 6 (12 halves).
-      if (block.halves.length === 0) values[at] = 127 + Math.floor(Math.log2(amplitude / 6)) - Math.floor(random() * 3);
+      if (block.halves.length === 0)
+        values[at] = 127 + Math.floor(Math.log2(amplitude / 6)) - Math.floor(random() * 3);
       for (const [offset, reach] of block.halves) {
         const half = numberToF16((amplitude / reach) * (0.5 + random() / 2));
         values[at + offset] = half & 255;
@@ -46,11 +47,14 @@ export function randomFileRows(
       const byte = Math.floor(random() * 256);
       return (byte & 0x7f) === 0x7f ? byte ^ 1 : byte;
     });
-    return { values, scales: Float32Array.from({ length: groups }, () => (amplitude / 448) * (0.5 + random() / 2)) };
+    return {
+      values,
+      scales: Float32Array.from({ length: groups }, () => (amplitude / 448) * (0.5 + random() / 2)),
+    };
   }
   return {
     values: Uint8Array.from({ length: count * Math.ceil(cols / 2) }, () => random() * 256),
-    scales: Float32Array.from({ length: groups }, () => ((amplitude / 16) * (0.5 + random() / 2))),
+    scales: Float32Array.from({ length: groups }, () => (amplitude / 16) * (0.5 + random() / 2)),
     zeros: Uint8Array.from({ length: groups }, () => random() * 16),
   };
 }

@@ -44,7 +44,9 @@ export function buffersBindings(
   rows: number,
   cols: number,
 ): Record<string, BindingSpec> {
-  return Object.fromEntries((buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], weightBinding(row, count * rows, cols)]));
+  return Object.fromEntries(
+    (buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], weightBinding(row, count * rows, cols)]),
+  );
 }
 
 /** All of them as one matrix `[experts * rows, padRow(cols)]`. */

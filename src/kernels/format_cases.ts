@@ -34,7 +34,8 @@ const MAIN: readonly FormatCase[] = FORMAT_CASES.filter(({ name }) =>
   ['q4_k', 'q6_k', 'fp8', 'int4, groups of 32'].includes(name),
 );
 
-const rowOf = ({ format, group }: FormatCase): RowFormat => (group === undefined ? { format } : { format, group });
+const rowOf = ({ format, group }: FormatCase): RowFormat =>
+  group === undefined ? { format } : { format, group };
 
 /** Every format once, with 70 rows, for `tokens` tokens in tiles of `tile`. */
 export function formatShapes(tokens: number, tile: number): Shape<LinearParams>[] {
@@ -78,7 +79,10 @@ export function formatVariants(): Shape<LinearParams>[] {
 /** Shapes to time: a wide layer and one of few rows, for each format. */
 export function formatBench(tokens: number, tile: number, norm: 'none' | 'rms'): Shape<LinearParams>[] {
   return [...BLOCKS, GROUPS[1], GROUPS[2], GROUPS[3]].flatMap((c) => [
-    bench(`${c.name}, gate/up 36864x7168`, dense(36864, 7168, tokens, { tile, norm, out: 'swiglu', ...rowOf(c) })),
+    bench(
+      `${c.name}, gate/up 36864x7168`,
+      dense(36864, 7168, tokens, { tile, norm, out: 'swiglu', ...rowOf(c) }),
+    ),
     bench(`${c.name}, down 7168x18432`, dense(7168, 18432, tokens, { tile, out: 'add', ...rowOf(c) })),
     bench(`${c.name}, qkv 2560x7168`, dense(2560, 7168, tokens, { tile, norm, ...rowOf(c) })),
   ]);

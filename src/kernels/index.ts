@@ -13,8 +13,11 @@ import { moe_down } from './moe_down.ts';
 import { moe_group } from './moe_group.ts';
 import { moe_route } from './moe_route.ts';
 import { probe_fma } from './probe_fma.ts';
+import { probe_fma_f16 } from './probe_fma_f16.ts';
 import { probe_matrix } from './probe_matrix.ts';
 import { probe_read } from './probe_read.ts';
+import { probe_write } from './probe_write.ts';
+import { qk_norm_rope } from './qk_norm_rope.ts';
 import { rmsnorm } from './rmsnorm.ts';
 import { rope_cache } from './rope_cache.ts';
 import { rope_turns } from './rope_turns.ts';
@@ -29,6 +32,7 @@ export const KERNELS: readonly AnyKernel[] = [
   matmul_matrix,
   rope_turns,
   rope_cache,
+  qk_norm_rope,
   mfa_decode,
   mfa_matrix,
   mfa_combine,
@@ -40,4 +44,4 @@ export const KERNELS: readonly AnyKernel[] = [
 ];
 
 /** What an adapter can do at best, as kernels: no part of a model, measured beside the others. */
-export const PROBES: readonly AnyKernel[] = [probe_read, probe_fma, probe_matrix];
+export const PROBES: readonly AnyKernel[] = [probe_read, probe_write, probe_fma, probe_fma_f16, probe_matrix];

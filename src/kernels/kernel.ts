@@ -64,6 +64,8 @@ export interface Capabilities {
    * subgroup matrices), beside 48 KiB of workgroup memory.
    */
   readonly matrixUnits: boolean;
+  /** Whether WGSL has f16 arithmetic (`shader-f16`); only a probe uses it by itself. */
+  readonly shaderF16?: boolean;
   /** Largest storage buffer binding, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest number of workgroups in one dimension of a dispatch. */

@@ -4,13 +4,7 @@ import { rowBytes } from '../formats/index.ts';
 import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
-import {
-  type Buffers,
-  buffersBindings,
-  buffersConstants,
-  buffersFault,
-  buffersMatrix,
-} from './buffers.ts';
+import { type Buffers, buffersBindings, buffersConstants, buffersFault, buffersMatrix } from './buffers.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
 import {
   type RopeKind,
@@ -29,7 +23,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 import { blockLibs, walkLibs, weightConstants, weightFault } from './weights.ts';
 
@@ -66,6 +61,8 @@ export interface LinearParams {
   readonly norm: 'none' | 'rms';
   readonly eps: number;
   readonly out: 'store' | 'add' | 'swiglu' | RopeKind;
+  /** Of swiglu: bounds silu(gate) above, and up on both sides; 0 or absent = no bound. */
+  readonly limit?: number;
   /** What the rotary outputs need; absent for the others. */
   readonly rope?: RopeOut;
   /** Rows of x that are handled together. */
@@ -86,7 +83,7 @@ export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
     `lib/rows_${p.source.kind}`,
     `lib/out_${p.out}`,
   ];
-  if (p.source.kind === 'routed') libs.push('lib/route_softmax');
+  if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
@@ -105,6 +102,7 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
     ...weightConstants(p),
     ...buffersConstants(p.buffers),
   };
+  if (p.out === 'swiglu') constants.LIMIT = p.limit ?? 0;
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
   if (p.source.kind === 'routed') Object.assign(constants, routingConstants(p.source.routing));
   if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
@@ -267,8 +265,14 @@ function resultStore(p: LinearParams, io: ReferenceIo, row: number): (n: number,
     if (p.out === 'add') y[at + n] += sum;
     else if (p.out !== 'swiglu') y[at + n] = sum;
     else if (n % 2 === 0) gate = sum;
-    else y[at + (n - 1) / 2] = (gate / (1 + Math.exp(-gate))) * sum;
+    else y[at + (n - 1) / 2] = swiglu(gate, sum, p.limit ?? 0);
   };
+}
+
+/** silu(gate) ⊙ up; a limit other than 0 bounds the first factor above (after silu) and the second on both sides. */
+function swiglu(gate: number, up: number, limit: number): number {
+  const silu = gate / (1 + Math.exp(-gate));
+  return limit === 0 ? silu * up : Math.min(silu, limit) * Math.max(-limit, Math.min(up, limit));
 }
 
 /** Row of x from element `at`, RMS-normalised when `gamma` is given. */
@@ -333,7 +337,7 @@ export function linearInputs(p: LinearParams, random: () => number): Record<stri
   }
   if (isRope(p.out) && p.rope !== undefined) return ropeInputs(p.out, p.rope, p.tokens, random);
   if (p.source.kind === 'all') return {};
-  if (p.source.kind === 'routed') return { router_logits: routingLogits(p.source.routing, xRows(p), random) };
+  if (p.source.kind === 'routed') return routingInputs(p.source.routing, xRows(p), random);
   const { experts, maxTiles: most } = p.source;
   const groups = new Map<number, number[]>();
   for (let pair = 0; pair < p.tokens; pair++) {

@@ -1,4 +1,4 @@
-/** Linear layer for many tokens: tiles of 64 tokens x 64 rows through workgroup memory. */
+/** Linear layer for many tokens: tiles of 64 tokens x 128 rows through workgroup memory. */
 import { KernelError } from '../errors.ts';
 import { formatShapes } from './format_cases.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
@@ -21,7 +21,7 @@ import { fusedQkv, queryHeads } from './linear_cases.ts';
 
 /** Tokens of a tile; fixed by the text. */
 export const MATMUL_TILE = 64;
-const ROWS = 64;
+const ROWS = 128;
 
 export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul',
@@ -46,9 +46,9 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
   shapes: {
     test: [
       { name: 'one token, one row', params: dense(1, 1, 1, { tile: 64 }) },
-      { name: 'exactly one tile', params: dense(64, 16, 64, { tile: 64 }) },
-      { name: 'one over a tile each way', params: dense(65, 17, 65, { tile: 64, format: 'f32' }) },
-      { name: 'one under a tile each way', params: dense(63, 15, 63, { tile: 64, format: 'f16' }) },
+      { name: 'exactly one tile', params: dense(128, 16, 64, { tile: 64 }) },
+      { name: 'one over a tile each way', params: dense(129, 17, 65, { tile: 64, format: 'f32' }) },
+      { name: 'one under a tile each way', params: dense(127, 15, 63, { tile: 64, format: 'f16' }) },
       { name: 'odd number of blocks', params: dense(40, 72, 20, { tile: 64 }) },
       { name: 'residual', params: dense(30, 50, 70, { tile: 64, out: 'add' }) },
       { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },

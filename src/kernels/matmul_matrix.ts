@@ -56,7 +56,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     if (p.norm !== 'none')
       throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
     if (p.format === 'f32' || !isPlain(p.format))
-      throw new KernelError('matmul_matrix', 'format: expected 16 bits a weight, got ' + p.format);
+      throw new KernelError('matmul_matrix', `format: expected 16 bits a weight, got ${p.format}`);
     if (!MATRIX_TILES.includes(p.tile))
       throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },

@@ -152,6 +152,16 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         }),
       },
       {
+        name: 'experts straight from sigmoid scores, limited activations',
+        params: routed(
+          { experts: 40, topK: 4, scoring: 'sigmoid', renormalise: true, scale: 3 },
+          2 * 9,
+          40,
+          2,
+          { out: 'swiglu', limit: 0.05, norm: 'rms' },
+        ),
+      },
+      {
         name: 'experts straight from logits, in four buffers',
         params: routed({ experts: 7, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
           out: 'swiglu',

@@ -4,19 +4,41 @@ import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   type AttentionParams,
   attentionBench,
+  attentionCase,
   attentionCheck,
   attentionShapes,
+  groupedBench,
   partialDims,
+  seenPositions,
 } from './mfa_decode.ts';
-import { placesArray } from './paged.ts';
+import { firstSeen, placesArray } from './paged.ts';
 
-export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams>({
+/** Where the gates of a call's heads stand in rows of the fused projection. */
+export interface GatesAt {
+  readonly stride: number;
+  readonly at: number;
+}
+
+/** `gates` is absent where heads have none. */
+export type CombineHeadsParams = AttentionParams & { readonly gates?: GatesAt };
+
+/** Slices that the query at `position` has results in. */
+function usedSplits(p: AttentionParams, position: number): number {
+  return Math.floor((position - firstSeen(position, p.window)) / p.splitLen) + 1;
+}
+
+export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeadsParams>({
   name: 'mfa_combine',
-  summary: 'joins the context slices of mfa_decode by their softmax statistics',
+  summary: 'joins the context slices of mfa_decode by their softmax statistics; head-wise gate',
   variants: [PLAIN],
-  libs: () => [],
+  libs: (p) => [p.gates === undefined ? 'lib/gate_none' : 'lib/gate_heads'],
   check: (p) => attentionCheck('mfa_combine', p),
-  constants: (p) => ({ HEADS: p.heads, D: p.D }),
+  constants: (p) => ({
+    HEADS: p.heads,
+    D: p.D,
+    WINDOW: p.window ?? 0,
+    ...(p.gates === undefined ? {} : { GATE_STRIDE: p.gates.stride, GATE_AT: p.gates.at }),
+  }),
   uniforms: (p) => ({ token_begin: p.tokenBegin, splits: p.splits, split_len: p.splitLen }),
   bindings(p) {
     const partial = partialDims(p);
@@ -25,6 +47,9 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
       part_o: { type: 'f32', dims: partial.o, use: 'in' },
       part_ml: { type: 'f32', dims: partial.ml, use: 'in' },
       attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
+      ...(p.gates === undefined
+        ? {}
+        : { gates: { type: 'f32', dims: [p.allTokens, p.gates.stride], use: 'in' } as const }),
     };
   },
   workgroups: (p) => [p.tokens, p.heads, 1],
@@ -36,24 +61,30 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
     const attn = io.f('attn');
     for (let local = 0; local < p.tokens; local++) {
       const token = p.tokenBegin + local;
-      const used = Math.floor(places[token * 2 + 1] / p.splitLen) + 1;
+      const used = usedSplits(p, places[token * 2 + 1]);
       for (let h = 0; h < p.heads; h++) {
         const parts = Array.from({ length: used }, (_, s) => (local * p.splits + s) * p.heads + h);
         const max = parts.reduce((m, part) => Math.max(m, ml[part * 2]), Number.NEGATIVE_INFINITY);
         const weights = parts.map((part) => Math.exp(ml[part * 2] - max));
         const sum = parts.reduce((total, part, s) => total + weights[s] * ml[part * 2 + 1], 0);
+        const gate =
+          p.gates === undefined
+            ? 1
+            : 1 / (1 + Math.exp(-io.f('gates')[token * p.gates.stride + p.gates.at + h]));
         for (let i = 0; i < D8; i++) {
           const out = parts.reduce((total, part, s) => total + weights[s] * o[part * D8 + i], 0);
-          attn[(token * p.heads + h) * D8 + i] = out / sum;
+          attn[(token * p.heads + h) * D8 + i] = (out / sum) * gate;
         }
       }
     }
   },
   cost(p) {
-    const used = Math.ceil(p.context / p.splitLen);
+    const used = Math.ceil(seenPositions(p) / p.splitLen);
     return {
       flops: p.tokens * used * p.heads * p.D * 2, // weight and add every partial result
-      bytesRead: p.tokens * used * p.heads * (p.D + 2) * 4,
+      bytesRead:
+        p.tokens * used * p.heads * (p.D + 2) * 4 + // partial results
+        (p.gates === undefined ? 0 : p.tokens * p.heads * 4), // gates
       bytesWritten: p.tokens * p.heads * p.D * 4,
     };
   },
@@ -65,7 +96,7 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
     const part_o = new Float64Array(o.reduce((a, b) => a * b)).fill(Number.NaN);
     const part_ml = new Float64Array(ml.reduce((a, b) => a * b)).fill(Number.NaN);
     for (let local = 0; local < p.tokens; local++) {
-      const used = Math.floor(example.places[p.tokenBegin + local][1] / p.splitLen) + 1;
+      const used = usedSplits(p, example.places[p.tokenBegin + local][1]);
       for (let part = local * splits * heads; part < (local * splits + used) * heads; part++) {
         part_ml[part * 2] = random() * 20 - 10;
         part_ml[part * 2 + 1] = 0.5 + random();
@@ -75,7 +106,19 @@ export const mfa_combine: Kernel<AttentionParams> = defineKernel<AttentionParams
     return { places: placesArray(example), part_o, part_ml };
   },
   shapes: {
-    test: attentionShapes(),
-    bench: attentionBench(),
+    test: [
+      ...attentionShapes(),
+      {
+        name: 'gated heads',
+        params: {
+          ...attentionCase(6, 16, 'f32', 2, 64, [
+            [0, 70],
+            [1, 3],
+          ]),
+          gates: { stride: 40, at: 32 },
+        },
+      },
+    ],
+    bench: [...attentionBench(), ...groupedBench()],
   },
 });

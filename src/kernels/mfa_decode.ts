@@ -1,9 +1,10 @@
-/** Multi-matrix factorisation attention, one slice of the context per workgroup: one K/V read for all heads. */
+/** Attention of grouped query heads, one slice of the context per workgroup: one K/V read for all heads of a group. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN, type Shape } from './kernel.ts';
 import {
   cacheRow,
+  firstSeen,
   type KvFormat,
   PAGE,
   type PagedCase,
@@ -18,14 +19,17 @@ export interface AttentionParams {
   readonly allTokens: number;
   readonly tokenBegin: number;
   readonly tokens: number;
-  /** num_attention_heads, all on one KV head. */
+  /** Query heads, and key/value heads that they share in equal groups: all on one in multi-matrix factorisation. */
   readonly heads: number;
+  readonly kvHeads: number;
   readonly D: number;
   readonly kv: KvFormat;
+  /** Positions that a query sees, its own included, in a ring of maxPages pages; all before it when absent. */
+  readonly window?: number;
   readonly sequences: number;
   readonly maxPages: number;
   readonly pages: number;
-  /** Slices of the context, and positions in each: splits * splitLen covers the longest context of the call. */
+  /** Slices of what a query sees, and positions in each: splits * splitLen covers the most that one of the call sees. */
   readonly splits: number;
   readonly splitLen: number;
   /** Longest context that the call is costed for. */
@@ -39,13 +43,27 @@ const GROUP = 64;
 
 /** Heads of a workgroup: a multiple of four, at most {@link GROUP}. */
 function group(p: AttentionParams): number {
-  return Math.min(GROUP, ceilDiv(p.heads, 4) * 4);
+  return Math.min(GROUP, ceilDiv(p.heads / p.kvHeads, 4) * 4);
+}
+
+/** Workgroups that share the heads of a slice. */
+function headGroups(p: AttentionParams): number {
+  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, group(p));
+}
+
+/** Most positions that a query of the call sees. */
+export function seenPositions(p: AttentionParams): number {
+  return Math.min(p.context, p.window ?? p.context);
 }
 
 /** Checks shared with mfa_combine. */
 export function attentionCheck(kernel: string, p: AttentionParams): void {
   if (p.D < 2 || p.D > 512 || p.D % 2 !== 0)
     throw new KernelError(kernel, `D: expected an even number in 2..512, got ${p.D}`);
+  if (p.kvHeads < 1 || p.heads % p.kvHeads !== 0)
+    throw new KernelError(kernel, `kvHeads: expected a divisor of ${p.heads} heads, got ${p.kvHeads}`);
+  if (p.window !== undefined && p.window < 1)
+    throw new KernelError(kernel, `window: expected at least 1, got ${p.window}`);
   if (p.splits < 1 || p.splitLen < 1) {
     throw new KernelError(kernel, `expected splits, splitLen >= 1, got ${p.splits}, ${p.splitLen}`);
   }
@@ -64,11 +82,19 @@ export function partialDims(p: AttentionParams): { o: number[]; ml: number[] } {
 
 export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>({
   name: 'mfa_decode',
-  summary: 'attention of all query heads over one shared KV head, split over the context',
+  summary:
+    'attention of query heads over the KV heads that groups of them share, or a window of them; split over the context',
   variants: [PLAIN],
   libs: (p) => [`lib/kv_${p.kv}`],
   check: (p) => attentionCheck('mfa_decode', p),
-  constants: (p) => ({ HEADS: p.heads, GROUP: group(p), D: p.D, PAGE }),
+  constants: (p) => ({
+    HEADS: p.heads,
+    KV_HEADS: p.kvHeads,
+    GROUP: group(p),
+    D: p.D,
+    PAGE,
+    WINDOW: p.window ?? 0,
+  }),
   uniforms: (p) => ({
     token_begin: p.tokenBegin,
     splits: p.splits,
@@ -83,13 +109,13 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       places: { type: 'u32', dims: [p.allTokens, 2], use: 'in' },
       page_table: { type: 'u32', dims: [p.sequences, p.maxPages], use: 'in' },
       q_rope: { type: 'f32', dims: [p.allTokens, p.heads, D8], use: 'in' },
-      k_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'in' },
-      v_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'in' },
+      k_cache: { type: p.kv, dims: [p.pages * PAGE, p.kvHeads, D8], use: 'in' },
+      v_cache: { type: p.kv, dims: [p.pages * PAGE, p.kvHeads, D8], use: 'in' },
       part_o: { type: 'f32', dims: partial.o, use: 'out' },
       part_ml: { type: 'f32', dims: partial.ml, use: 'out' },
     };
   },
-  workgroups: (p) => [p.splits, p.tokens, ceilDiv(p.heads, group(p))],
+  workgroups: (p) => [p.splits, p.tokens, headGroups(p)],
   reference(p, io) {
     const D8 = padRow(p.D);
     const places = io.u('places');
@@ -102,18 +128,20 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
     for (let local = 0; local < p.tokens; local++) {
       const token = p.tokenBegin + local;
       const [sequence, position] = [places[token * 2], places[token * 2 + 1]];
-      for (let split = 0; split * p.splitLen <= position; split++) {
-        const begin = split * p.splitLen;
+      const first = firstSeen(position, p.window);
+      for (let split = 0; first + split * p.splitLen <= position; split++) {
+        const begin = first + split * p.splitLen;
         const end = Math.min(begin + p.splitLen, position + 1);
         const rows = Array.from(
           { length: end - begin },
-          (_, j) => cacheRow(table, p.maxPages, sequence, begin + j) * D8,
+          (_, j) => cacheRow(table, p.maxPages, sequence, begin + j) * p.kvHeads * D8,
         );
         for (let h = 0; h < p.heads; h++) {
           const at = (token * p.heads + h) * D8;
+          const kvAt = Math.floor((h * p.kvHeads) / p.heads) * D8;
           const scores = rows.map((row) => {
             let sum = 0;
-            for (let i = 0; i < p.D; i++) sum += q[at + i] * keys[row + i];
+            for (let i = 0; i < p.D; i++) sum += q[at + i] * keys[row + kvAt + i];
             return sum * p.D ** -0.5;
           });
           const max = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
@@ -123,7 +151,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
           scores.forEach((score, j) => {
             const weight = Math.exp(score - max);
             total += weight;
-            for (let i = 0; i < p.D; i++) o[out * D8 + i] += weight * values[rows[j] + i];
+            for (let i = 0; i < p.D; i++) o[out * D8 + i] += weight * values[rows[j] + kvAt + i];
           });
           ml[out * 2] = max;
           ml[out * 2 + 1] = total;
@@ -133,13 +161,13 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
   },
   cost(p) {
     const kvBytes = p.kv === 'f32' ? 4 : 2;
-    const headGroups = ceilDiv(p.heads, group(p));
+    const seen = seenPositions(p);
     return {
-      flops: p.tokens * p.context * p.heads * p.D * 4, // QKᵀ and PV, 2 each
+      flops: p.tokens * seen * p.heads * p.D * 4, // QKᵀ and PV, 2 each
       bytesRead:
-        p.tokens * p.context * p.D * 2 * kvBytes * headGroups + // K and V rows, once per group of heads
+        p.tokens * seen * p.D * 2 * kvBytes * headGroups(p) + // K and V rows, once per group of heads
         p.tokens * p.heads * p.D * 4, // q
-      bytesWritten: p.tokens * ceilDiv(p.context, p.splitLen) * p.heads * (p.D + 2) * 4, // partial results
+      bytesWritten: p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4, // partial results
     };
   },
   tolerance: { abs: 1e-4, rel: 2e-5, cosine: 1e-9 },
@@ -149,11 +177,11 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
     return {
       places: placesArray(example),
       page_table: table,
-      k_cache: poisonedCache(example, table, pages, p.D, random),
-      v_cache: poisonedCache(example, table, pages, p.D, random),
+      k_cache: poisonedCache(example, table, pages, p.D, p.kvHeads, random),
+      v_cache: poisonedCache(example, table, pages, p.D, p.kvHeads, random),
     };
   },
-  shapes: { test: attentionShapes(), bench: attentionBench() },
+  shapes: { test: attentionShapes(), bench: [...attentionBench(), ...groupedBench()] },
 });
 
 /** Test shapes of both attention kernels, named after the edge they hit. */
@@ -193,6 +221,47 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
         tokens: 2,
       },
     },
+    { name: '8 heads on 2 KV heads', params: groupedHeads(8, 2, 16, 'f32', 2, 64, [[0, 70]]) },
+    { name: '24 heads on 2 KV heads, f16', params: groupedHeads(24, 2, 32, 'f16', 1, 128, [[0, 99]]) },
+    { name: 'a head per KV head, head_dim 10', params: groupedHeads(3, 3, 10, 'f32', 1, 64, [[0, 33]]) },
+    { name: 'more heads per KV head than a group', params: groupedHeads(132, 2, 8, 'f32', 1, 64, [[0, 40]]) },
+    {
+      name: 'window of 5, before and after it is full',
+      params: groupedHeads(
+        6,
+        2,
+        16,
+        'f32',
+        1,
+        64,
+        [
+          [0, 0],
+          [1, 3],
+          [2, 4],
+          [3, 5],
+          [4, 200],
+        ],
+        { window: 5, maxPages: 4 },
+      ),
+    },
+    {
+      name: 'window of 100 in a ring of 3 pages, two splits, three tokens of a sequence',
+      params: groupedHeads(
+        12,
+        1,
+        32,
+        'f16',
+        2,
+        64,
+        [
+          [0, 500],
+          [0, 501],
+          [0, 502],
+          [1, 98],
+        ],
+        { window: 100, maxPages: 3 },
+      ),
+    },
     { name: 'context of 65,536', params: attentionCase(4, 8, 'f16', 64, 1024, [[0, 65535]]) },
   ];
 }
@@ -220,6 +289,23 @@ export function attentionBench(): Shape<AttentionParams>[] {
   ];
 }
 
+/** The same for layers of Step-3.5-Flash, full and sliding. */
+export function groupedBench(): Shape<AttentionParams>[] {
+  const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> => {
+    const heads = window === undefined ? 64 : 96;
+    const seen = Math.min(context, window ?? context);
+    const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(seen * batch * 8, 512), 32) * 32));
+    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+    const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
+    return {
+      name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}`,
+      params: groupedHeads(heads, 8, 128, 'f16', ceilDiv(seen, length), length, places, ring),
+      set: 'real',
+    };
+  };
+  return [shape(1, 4096), shape(1, 32768), shape(64, 8192), shape(1, 4096, 512), shape(64, 8192, 512)];
+}
+
 /** An attention call over seeded places and scattered pages, for test and benchmark lists. */
 export function attentionCase(
   heads: number,
@@ -229,19 +315,36 @@ export function attentionCase(
   splitLen: number,
   places: PagedCase['places'],
 ): AttentionParams {
+  return groupedHeads(heads, 1, D, kv, splits, splitLen, places);
+}
+
+/** The same with several KV heads, and a window in a ring of pages if `ring` is given. */
+function groupedHeads(
+  heads: number,
+  kvHeads: number,
+  D: number,
+  kv: KvFormat,
+  splits: number,
+  splitLen: number,
+  places: PagedCase['places'],
+  ring?: { readonly window: number; readonly maxPages: number },
+): AttentionParams {
   const context = Math.max(...places.map((place) => place[1])) + 1;
   const example = {
     places,
     sequences: Math.max(...places.map((place) => place[0])) + 1,
     maxPages: ceilDiv(context, PAGE),
+    ...ring,
   };
   return {
     allTokens: places.length,
     tokenBegin: 0,
     tokens: places.length,
     heads,
+    kvHeads,
     D,
     kv,
+    ...(ring === undefined ? {} : { window: ring.window }),
     sequences: example.sequences,
     maxPages: example.maxPages,
     pages: pageCount(example),

@@ -10,8 +10,10 @@ const HEAD_DIM = 256;
 const KEYS = 32;
 
 /** Whether mfa_matrix can take the place of mfa_decode, given an adapter with matrix units and slices of whole tiles. */
-export function fitsMatrixUnits(p: Pick<AttentionParams, 'D' | 'kv'>): boolean {
-  return p.D === HEAD_DIM && p.kv === 'f16';
+export function fitsMatrixUnits(
+  p: Pick<AttentionParams, 'D' | 'kv' | 'kvHeads'> & { readonly window?: number | undefined },
+): boolean {
+  return p.D === HEAD_DIM && p.kv === 'f16' && p.kvHeads === 1 && p.window === undefined;
 }
 
 export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>({
@@ -23,10 +25,16 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
   check(p) {
     mfa_decode.check(p);
     if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;
-    const got = JSON.stringify({ D: p.D, kv: p.kv, splitLen: p.splitLen });
+    const got = JSON.stringify({
+      D: p.D,
+      kv: p.kv,
+      kvHeads: p.kvHeads,
+      window: p.window,
+      splitLen: p.splitLen,
+    });
     throw new KernelError(
       'mfa_matrix',
-      `expected D ${HEAD_DIM}, kv f16 and splitLen a multiple of ${KEYS}, got ${got}`,
+      `expected D ${HEAD_DIM}, kv f16, one KV head, no window and splitLen a multiple of ${KEYS}, got ${got}`,
     );
   },
   constants: (p) => ({ HEADS: p.heads, PAGE, SIZE: 32 }),

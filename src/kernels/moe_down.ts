@@ -3,13 +3,7 @@ import { KernelError } from '../errors.ts';
 import { isPlain, rowBytes } from '../formats/index.ts';
 import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
-import {
-  type Buffers,
-  buffersBindings,
-  buffersConstants,
-  buffersFault,
-  buffersMatrix,
-} from './buffers.ts';
+import { type Buffers, buffersBindings, buffersConstants, buffersFault, buffersMatrix } from './buffers.ts';
 import { FORMAT_CASES } from './format_cases.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
@@ -19,7 +13,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 import { downLibs, weightBinding, weightConstants, weightFault } from './weights.ts';
 
@@ -61,7 +56,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   libs: (p) => [
     ...downLibs(p, p.buffers),
     'lib/x_blocks',
-    'lib/route_softmax',
+    'lib/route_token',
+    scoreLib(p.routing),
     'lib/out_add',
   ],
   check(p) {
@@ -149,7 +145,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     };
   },
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
-  inputs: (p, random) => ({ router_logits: routingLogits(p.routing, p.tokens, random) }),
+  inputs: (p, random) => routingInputs(p.routing, p.tokens, random),
   shapes: {
     test: [
       { name: 'one expert, one row', params: downCase(1, 1, 1, 8, 8, 1) },
@@ -159,6 +155,12 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         name: 'renormalised, several iterations',
         params: downCase(1, 48, 3, 320, 300, 12, {
           routing: { experts: 48, topK: 3, renormalise: true },
+        }),
+      },
+      {
+        name: 'sigmoid scores with a bias, scaled',
+        params: downCase(2, 70, 8, 24, 24, 20, {
+          routing: { experts: 70, topK: 8, scoring: 'sigmoid', renormalise: true, scale: 3 },
         }),
       },
       {

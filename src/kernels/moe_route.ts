@@ -7,7 +7,8 @@ import {
   routingBindings,
   routingConstants,
   routingFault,
-  routingLogits,
+  routingInputs,
+  scoreLib,
 } from './routing.ts';
 
 export interface RouteParams extends Routing {
@@ -16,9 +17,9 @@ export interface RouteParams extends Routing {
 
 export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
   name: 'moe_route',
-  summary: 'softmax over all experts, top-k: ids and weights of every token',
+  summary: 'scores of all experts, top-k: ids and weights of every token',
   variants: [PLAIN],
-  libs: () => ['lib/route_softmax'],
+  libs: (p) => ['lib/route_token', scoreLib(p)],
   check(p) {
     const fault = routingFault(p);
     if (fault !== undefined) throw new KernelError('moe_route', fault);
@@ -46,7 +47,7 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
     bytesWritten: p.tokens * p.topK * 8, // ids and weights
   }),
   tolerance: { abs: 1e-7, rel: 5e-6, cosine: 1e-10 },
-  inputs: (p, random) => ({ router_logits: routingLogits(p, p.tokens, random) }),
+  inputs: (p, random) => routingInputs(p, p.tokens, random),
   shapes: {
     test: [
       { name: 'one token, one expert', params: routeCase(1, 1, 1) },
@@ -55,6 +56,11 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
       { name: 'renormalised', params: { ...routeCase(50, 9, 3), renormalise: true } },
       { name: 'more experts than invocations, 8 of 290', params: routeCase(5, 290, 8) },
       { name: 'most choices', params: routeCase(2, 64, 64) },
+      {
+        name: 'sigmoid scores with a bias, renormalised and scaled',
+        params: { ...routeCase(50, 32, 8), scoring: 'sigmoid', renormalise: true, scale: 3 },
+      },
+      { name: 'sigmoid scores as they are', params: { ...routeCase(9, 5, 2), scoring: 'sigmoid' } },
     ],
     bench: [
       { name: 'Step-3, 8 tokens', params: routeCase(8, 48, 3), set: 'real' },

@@ -12,13 +12,16 @@ export interface PagedCase {
   /** Position of each query token, with its sequence. */
   readonly places: readonly (readonly [sequence: number, position: number])[];
   readonly sequences: number;
+  /** Entries per sequence in the page table; a window's positions wrap around in them. */
   readonly maxPages: number;
+  /** Positions that a query sees, its own included; all before it when absent. */
+  readonly window?: number;
 }
 
 /** A cache in which sequences use scattered pages; unused table entries are wild. */
 export function scatteredPages(c: PagedCase, random: () => number): { table: Uint32Array; pages: number } {
   const used = Array.from({ length: c.sequences }, (_, s) =>
-    ceilDiv(Math.max(0, ...c.places.filter((p) => p[0] === s).map((p) => p[1] + 1)), PAGE),
+    Math.min(c.maxPages, ceilDiv(Math.max(0, ...positionsOf(c, s).map((p) => p + 1)), PAGE)),
   );
   const pages = used.reduce((a, b) => a + b, 0) + 1;
   const order = Array.from({ length: pages }, (_, i) => i);
@@ -44,26 +47,39 @@ export function placesArray(c: PagedCase): Uint32Array {
   return Uint32Array.from(c.places.flat());
 }
 
-/** Row of the cache that holds a sequence's position. */
-export function cacheRow(table: Uint32Array, maxPages: number, sequence: number, position: number): number {
-  return table[sequence * maxPages + Math.floor(position / PAGE)] * PAGE + (position % PAGE);
+function positionsOf(c: PagedCase, sequence: number): number[] {
+  return c.places.filter((p) => p[0] === sequence).map((p) => p[1]);
 }
 
-/** Cache contents with NaN wherever no sequence has a position. */
+/** The first position that a query sees. */
+export function firstSeen(position: number, window: number | undefined): number {
+  return window === undefined ? 0 : Math.max(0, position + 1 - window);
+}
+
+/** Row of the cache that holds a sequence's position; windows wrap around in their pages. */
+export function cacheRow(table: Uint32Array, maxPages: number, sequence: number, position: number): number {
+  return table[sequence * maxPages + (Math.floor(position / PAGE) % maxPages)] * PAGE + (position % PAGE);
+}
+
+/**
+ * Cache contents `[pages * PAGE, kvHeads, padRow(D)]` with NaN wherever no sequence has a position, or no query sees it.
+ */
 export function poisonedCache(
   c: PagedCase,
   table: Uint32Array,
   pages: number,
   D: number,
+  kvHeads: number,
   random: () => number,
 ): Float64Array {
   const D8 = padRow(D);
-  const cache = new Float64Array(pages * PAGE * D8).fill(Number.NaN);
+  const cache = new Float64Array(pages * PAGE * kvHeads * D8).fill(Number.NaN);
   for (let s = 0; s < c.sequences; s++) {
-    const length = Math.max(0, ...c.places.filter((p) => p[0] === s).map((p) => p[1] + 1));
-    for (let j = 0; j < length; j++) {
-      const row = cacheRow(table, c.maxPages, s, j) * D8;
-      for (let i = 0; i < D8; i++) cache[row + i] = i < D ? random() * 2 - 1 : 0;
+    const positions = positionsOf(c, s);
+    const end = Math.max(0, ...positions.map((p) => p + 1));
+    for (let j = firstSeen(Math.min(end, ...positions), c.window); j < end; j++) {
+      const row = cacheRow(table, c.maxPages, s, j) * kvHeads * D8;
+      for (let i = 0; i < kvHeads * D8; i++) cache[row + i] = i % D8 < D ? random() * 2 - 1 : 0;
     }
   }
   return cache;

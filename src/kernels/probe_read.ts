@@ -6,7 +6,12 @@ export interface ProbeReadParams {
   /** Groups of four 32-bit words. */
   readonly vectors: number;
   readonly workgroups: number;
+  /** Times that all of them are read; 1 when absent. */
+  readonly rounds?: number;
 }
+
+/** Workgroups that a round is moved on by: a prime, so that rounds meet other workgroups. */
+const SHIFT_WORKGROUPS = 37;
 
 /** Invocations of a workgroup; fixed by the text. */
 const WORKGROUP = 256;
@@ -21,7 +26,12 @@ export const probe_read: Kernel<ProbeReadParams> = defineKernel<ProbeReadParams>
       throw new KernelError('probe_read', `expected vectors, workgroups >= 1, got ${JSON.stringify(p)}`);
     }
   },
-  constants: (p) => ({ VECTORS: p.vectors, GROUPS: p.workgroups }),
+  constants: (p) => ({
+    VECTORS: p.vectors,
+    GROUPS: p.workgroups,
+    ROUNDS: p.rounds ?? 1,
+    SHIFT: SHIFT_WORKGROUPS * WORKGROUP,
+  }),
   uniforms: () => ({}),
   bindings: (p) => ({
     x: { type: 'u32', dims: [p.vectors, 4], use: 'in' },
@@ -32,13 +42,18 @@ export const probe_read: Kernel<ProbeReadParams> = defineKernel<ProbeReadParams>
     const x = io.u('x');
     const sums = io.u('sums');
     sums.fill(0);
-    for (let i = 0; i < p.vectors; i++) {
-      for (let word = i * 4; word < i * 4 + 4; word++) sums[i % sums.length] ^= x[word];
+    for (let round = 0; round < (p.rounds ?? 1); round++) {
+      // The invocation that begins at vector `i` of this round.
+      const shift = (round * SHIFT_WORKGROUPS * WORKGROUP) % sums.length;
+      for (let i = 0; i < p.vectors; i++) {
+        const reader = ((i % sums.length) + sums.length - shift) % sums.length;
+        for (let word = i * 4; word < i * 4 + 4; word++) sums[reader] ^= x[word];
+      }
     }
   },
   cost: (p) => ({
     flops: 0,
-    bytesRead: p.vectors * 16,
+    bytesRead: p.vectors * 16 * (p.rounds ?? 1),
     bytesWritten: p.workgroups * WORKGROUP * 4,
   }),
   tolerance: { abs: 0, rel: 0, cosine: 0 },
@@ -50,6 +65,7 @@ export const probe_read: Kernel<ProbeReadParams> = defineKernel<ProbeReadParams>
       { name: 'one vector', params: { vectors: 1, workgroups: 1 } },
       { name: 'one over an unrolled iteration', params: { vectors: 1025, workgroups: 1 } },
       { name: 'several workgroups, partial iteration', params: { vectors: 9001, workgroups: 3 } },
+      { name: 'three rounds', params: { vectors: 5000, workgroups: 5, rounds: 3 } },
     ],
     bench: [],
   },

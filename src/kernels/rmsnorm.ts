@@ -1,4 +1,4 @@
-/** RMSNorm with plain gamma, before tiled products (spec: z ⊙ gamma / sqrt(mean(z²) + eps)). */
+/** RMSNorm with plain gamma, before tiled products and drafts (spec: z ⊙ gamma / sqrt(mean(z²) + eps)). */
 import { KernelError } from '../errors.ts';
 import { padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
@@ -9,8 +9,13 @@ export interface RmsNormParams {
   readonly K: number;
   /** Elements from one row of x to the next. */
   readonly xStride: number;
+  /** The same of y, and where in a row the result starts; by default rows are the result. */
+  readonly yStride?: number;
+  readonly yAt?: number;
   readonly eps: number;
 }
+
+const yStride = (p: RmsNormParams): number => p.yStride ?? padRow(p.K);
 
 export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
   name: 'rmsnorm',
@@ -18,15 +23,18 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
   variants: [PLAIN],
   libs: () => [],
   check(p) {
-    if (!(p.tokens >= 1 && p.K >= 1 && p.xStride >= p.K)) {
-      throw new KernelError('rmsnorm', `expected tokens, K >= 1 and xStride >= K, got ${JSON.stringify(p)}`);
+    if (!(p.tokens >= 1 && p.K >= 1 && p.xStride >= p.K && yStride(p) >= (p.yAt ?? 0) + p.K)) {
+      throw new KernelError(
+        'rmsnorm',
+        `expected tokens, K >= 1 and rows of at least K, got ${JSON.stringify(p)}`,
+      );
     }
   },
-  constants: (p) => ({ K: p.K, X_STRIDE: p.xStride }),
+  constants: (p) => ({ K: p.K, X_STRIDE: p.xStride, Y_STRIDE: yStride(p), Y_AT: p.yAt ?? 0 }),
   uniforms: (p) => ({ eps: p.eps }),
   bindings: (p) => ({
     x: { type: 'f32', dims: [p.tokens, p.xStride], cols: p.K, use: 'in' },
-    y: { type: 'f32', dims: [p.tokens, padRow(p.K)], cols: p.K, use: 'out' },
+    y: { type: 'f32', dims: [p.tokens, yStride(p)], use: 'out' },
     gamma: { type: 'f32', dims: [padRow(p.K)], cols: p.K, use: 'in', weight: true },
   }),
   workgroups: (p) => [p.tokens, 1, 1],
@@ -38,7 +46,8 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
       let squares = 0;
       for (let k = 0; k < p.K; k++) squares += x[t * p.xStride + k] ** 2;
       const scale = 1 / Math.sqrt(squares / p.K + p.eps);
-      for (let k = 0; k < p.K; k++) y[t * padRow(p.K) + k] = x[t * p.xStride + k] * scale * gamma[k];
+      const at = t * yStride(p) + (p.yAt ?? 0);
+      for (let k = 0; k < p.K; k++) y[at + k] = x[t * p.xStride + k] * scale * gamma[k];
     }
   },
   cost: (p) => ({
@@ -53,6 +62,10 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
       { name: 'partial iteration', params: { tokens: 3, K: 70, xStride: 72, eps: 1e-5 } },
       { name: 'exactly one iteration', params: { tokens: 2, K: 256, xStride: 256, eps: 1e-5 } },
       { name: 'one over an iteration, wide rows', params: { tokens: 2, K: 257, xStride: 512, eps: 1e-5 } },
+      {
+        name: 'a part of wide result rows',
+        params: { tokens: 2, K: 70, xStride: 72, yStride: 144, yAt: 72, eps: 1e-5 },
+      },
       { name: 'several iterations', params: { tokens: 1, K: 7168, xStride: 7168, eps: 1e-5 } },
     ],
     bench: [

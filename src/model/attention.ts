@@ -1,14 +1,15 @@
-/** Attention block of a layer: q/k/v down projection, inter_norm, wq, RoPE and cache, MFA, o_proj. */
-import type { Step3Config } from '../config/index.ts';
-import { mfa_combine } from '../kernels/mfa_combine.ts';
+/** Attention block of a layer: projections, norms, RoPE and cache, attention core, o_proj. */
+import { type AttentionFacts, layerFacts, type ModelConfig } from '../config/index.ts';
+import { type GatesAt, mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { pairsHeads, qkvLayout, type WeightLayout } from '../weights/layout.ts';
 import { denseTiling, planLinear } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
-import { matrixOf, type StepShape } from './step.ts';
+import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts';
 
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
@@ -19,90 +20,148 @@ const TARGET_WORKGROUPS = { matrix: 128, plain: 512 } as const;
 /** Most bytes of partial attention results; more tokens than fit are handled one range after the other. */
 const PARTIAL_BYTES = 64 * 1024 * 1024;
 
-/** Names of a layer's cache slots. */
-export function cacheSlots(layer: number): { k: string; v: string } {
-  return { k: `layers.${layer}.k_cache`, v: `layers.${layer}.v_cache` };
+/** What the parts of one attention block share. */
+interface AttentionCall {
+  readonly plan: PlanBuilder;
+  readonly config: ModelConfig;
+  readonly layout: WeightLayout;
+  readonly shape: StepShape;
+  /** Name of the layer in the layout. */
+  readonly at: string;
+  readonly facts: AttentionFacts;
+  readonly slots: ClassSlots;
+  readonly cache: { readonly k_cache: string; readonly v_cache: string };
 }
 
 /** Adds the attention block of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
 export function planAttention(
   plan: PlanBuilder,
-  config: Step3Config,
+  config: ModelConfig,
   layout: WeightLayout,
   layer: number,
   shape: StepShape,
 ): void {
-  const { tokens } = shape;
-  const H = config.num_attention_heads;
-  const d = config.head_dim;
-  const D8 = padRow(d);
-  const { keyAt, width } = qkvLayout(config);
   const at = `layers.${layer}`;
-  const cache = cacheSlots(layer);
-  const source = { kind: 'all' } as const;
-  const eps = config.rms_norm_eps;
-  const rows = (matrix: string) => {
-    const weights = matrixOf(layout, `${at}.${matrix}`);
-    const tiling = denseTiling(tokens, shape, weights);
-    return { weights, rows: tokens, xRows: tokens, source, tiling, eps };
-  };
-
-  const qkv = { ...rows('qkv_proj'), x: 'h', gamma: `${at}.input_layernorm` };
-  const wq = { ...rows('wq'), gamma: `${at}.inter_norm` };
-  const written = { k_cache: cache.k, v_cache: cache.v };
-  if (pairsHeads(d)) {
-    const rope = { D: d, kAt: keyAt, kv: shape.kv, pages: shape.pages };
-    const outSlots = { turns: 'turns', cache_rows: 'cache_rows', ...written };
-    planLinear(plan, { ...qkv, y: 'q_latent', out: 'qkv', rope, outSlots });
-    const turns = { turns: 'turns' };
-    planLinear(plan, { ...wq, x: 'q_latent', y: 'q_rope', out: 'rope_q', rope, outSlots: turns });
-  } else {
-    planLinear(plan, { ...qkv, y: 'qkv', out: 'store' });
-    planLinear(plan, { ...wq, x: 'qkv', xStride: width, y: 'q', out: 'store' });
-    plan.call(
-      rope_cache,
-      { tokens, heads: H, D: d, qkvStride: width, kAt: keyAt, kv: shape.kv, pages: shape.pages },
-      { cache_rows: 'cache_rows', turns: 'turns', q: 'q', qkv: 'qkv', q_rope: 'q_rope', ...written },
-      `${at}.rope`,
-    );
-  }
-  planCore(plan, config, shape, at, cache);
+  const facts = layerFacts(config, layer).attention;
+  const cache = { k_cache: `${at}.k_cache`, v_cache: `${at}.v_cache` };
+  const call = { plan, config, layout, shape, at, facts, slots: classSlots(shape, facts), cache };
+  if (facts.latent === undefined) planHeads(call);
+  else planLatentQuery(call);
+  planCore(call);
   planLinear(plan, {
-    ...rows('o_proj'),
+    ...denseRows(call, 'o_proj'),
     x: 'attn',
-    xStride: H * D8,
+    xStride: facts.heads * padRow(facts.headDim),
     y: 'h',
     out: 'add',
   });
 }
 
+/** A linear layer that handles every token. */
+function denseRows({ config, layout, shape, at }: AttentionCall, matrix: string) {
+  const weights = matrixOf(layout, `${at}.${matrix}`);
+  const tiling = denseTiling(shape.tokens, shape, weights);
+  const { tokens } = shape;
+  return {
+    weights,
+    rows: tokens,
+    xRows: tokens,
+    source: { kind: 'all' },
+    tiling,
+    eps: config.rms_norm_eps,
+  } as const;
+}
+
+/** One projection for queries, keys, values and gates; heads are normalised and rotated on their way to `q_rope`. */
+function planHeads(call: AttentionCall): void {
+  const { plan, config, shape, at, facts, slots, cache } = call;
+  planLinear(plan, {
+    ...denseRows(call, 'qkv_proj'),
+    x: 'h',
+    gamma: `${at}.input_layernorm`,
+    y: 'qkv',
+    out: 'store',
+  });
+  plan.call(
+    qk_norm_rope,
+    {
+      tokens: shape.tokens,
+      heads: facts.heads,
+      kvHeads: facts.kvHeads,
+      D: facts.headDim,
+      rotary: facts.rope.dim,
+      stride: qkvLayout(facts).width,
+      eps: config.rms_norm_eps,
+      kv: shape.cache.kv,
+      pages: slots.pages,
+    },
+    {
+      cache_rows: slots.cacheRows,
+      turns: slots.turns,
+      q_norm: `${at}.q_norm`,
+      k_norm: `${at}.k_norm`,
+      qkv: 'qkv',
+      q_rope: 'q_rope',
+      ...cache,
+    },
+    `${at}.rope`,
+  );
+}
+
+/** A low-rank query, normalised between its two projections; one key and one value head. */
+function planLatentQuery(call: AttentionCall): void {
+  const { plan, shape, at, facts, slots, cache } = call;
+  const { heads, headDim: D } = facts;
+  const { keyAt, width } = qkvLayout(facts);
+  const { kv } = shape.cache;
+  const qkv = { ...denseRows(call, 'qkv_proj'), x: 'h', gamma: `${at}.input_layernorm` };
+  const wq = { ...denseRows(call, 'wq'), gamma: `${at}.inter_norm` };
+  if (pairsHeads(D)) {
+    const rope = { D, kAt: keyAt, kv, pages: slots.pages };
+    const outSlots = { turns: slots.turns, cache_rows: slots.cacheRows, ...cache };
+    planLinear(plan, { ...qkv, y: 'q_latent', out: 'qkv', rope, outSlots });
+    const turns = { turns: slots.turns };
+    planLinear(plan, { ...wq, x: 'q_latent', y: 'q_rope', out: 'rope_q', rope, outSlots: turns });
+    return;
+  }
+  planLinear(plan, { ...qkv, y: 'qkv', out: 'store' });
+  planLinear(plan, { ...wq, x: 'qkv', xStride: width, y: 'q', out: 'store' });
+  plan.call(
+    rope_cache,
+    { tokens: shape.tokens, heads, D, qkvStride: width, kAt: keyAt, kv, pages: slots.pages },
+    { cache_rows: slots.cacheRows, turns: slots.turns, q: 'q', qkv: 'qkv', q_rope: 'q_rope', ...cache },
+    `${at}.rope`,
+  );
+}
+
 /** The attention core over ranges of tokens small enough for the partial results. */
-function planCore(
-  plan: PlanBuilder,
-  config: Step3Config,
-  shape: StepShape,
-  at: string,
-  cache: { k: string; v: string },
-): void {
-  const H = config.num_attention_heads;
-  const matrix = shape.matrixUnits && fitsMatrixUnits({ D: config.head_dim, kv: shape.kv });
+function planCore({ plan, shape, at, facts, slots, cache }: AttentionCall): void {
+  const { heads, kvHeads, headDim: D, window } = facts;
+  const { kv, sequences } = shape.cache;
+  const matrix = shape.matrixUnits && fitsMatrixUnits({ D, kv, kvHeads, window });
   const target = matrix ? TARGET_WORKGROUPS.matrix : TARGET_WORKGROUPS.plain;
-  const splitLen = splitLength(shape, H, target);
-  const splits = ceilDiv(shape.context, splitLen);
-  const perToken = splits * H * (padRow(config.head_dim) + 2) * 4;
+  const seen = Math.min(shape.context, window ?? shape.context);
+  const splitLen = splitLength(shape, seen, kvHeads * ceilDiv(heads / kvHeads, 64), target);
+  const splits = ceilDiv(seen, splitLen);
+  const perToken = splits * heads * (padRow(D) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
   const rangeTokens = Math.max(1, Math.min(shape.tokens, Math.floor(budget / perToken)));
+  const gates: GatesAt | undefined = facts.gate
+    ? { stride: qkvLayout(facts).width, at: qkvLayout(facts).gateAt }
+    : undefined;
   for (let begin = 0; begin < shape.tokens; begin += rangeTokens) {
     const params: AttentionParams = {
       allTokens: shape.tokens,
       tokenBegin: begin,
       tokens: Math.min(rangeTokens, shape.tokens - begin),
-      heads: H,
-      D: config.head_dim,
-      kv: shape.kv,
-      sequences: shape.sequences,
-      maxPages: shape.maxPages,
-      pages: shape.pages,
+      heads,
+      kvHeads,
+      D,
+      kv,
+      ...(window === undefined ? {} : { window }),
+      sequences,
+      maxPages: slots.maxPages,
+      pages: slots.pages,
       splits,
       splitLen,
       context: shape.context,
@@ -112,10 +171,9 @@ function planCore(
       params,
       {
         places: shape.placesSlot,
-        page_table: 'page_table',
+        page_table: slots.pageTable,
         q_rope: 'q_rope',
-        k_cache: cache.k,
-        v_cache: cache.v,
+        ...cache,
         part_o: 'part_o',
         part_ml: 'part_ml',
       },
@@ -123,8 +181,14 @@ function planCore(
     );
     plan.call(
       mfa_combine,
-      params,
-      { places: shape.placesSlot, part_o: 'part_o', part_ml: 'part_ml', attn: 'attn' },
+      gates === undefined ? params : { ...params, gates },
+      {
+        places: shape.placesSlot,
+        part_o: 'part_o',
+        part_ml: 'part_ml',
+        attn: 'attn',
+        ...(gates === undefined ? {} : { gates: 'qkv' }),
+      },
       `${at}.mfa_combine`,
     );
   }
@@ -132,11 +196,10 @@ function planCore(
 
 /**
  * Positions per slice, for about `target` workgroups in all: short enough to fill the GPU with few tokens, long enough to
- * keep partial results few.
+ * keep partial results few. `each`: workgroups that share a slice.
  */
-function splitLength(shape: StepShape, heads: number, target: number): number {
+function splitLength(shape: StepShape, seen: number, each: number, target: number): number {
   if (shape.deterministic) return DETERMINISTIC_SPLIT;
-  const workgroupsPerSplit = shape.tokens * ceilDiv(heads, 64);
-  const length = ceilDiv(shape.context * workgroupsPerSplit, target);
+  const length = ceilDiv(seen * shape.tokens * each, target);
   return Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32));
 }

@@ -1,5 +1,5 @@
 /** FFN block of a layer: dense SwiGLU, or a mixture of experts with a shared expert. */
-import type { Step3Config } from '../config/index.ts';
+import { type FfnFacts, layerFacts, type ModelConfig } from '../config/index.ts';
 import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { maxTiles } from '../kernels/linear.ts';
 import { matvec } from '../kernels/matvec.ts';
@@ -18,7 +18,7 @@ import { matrixOf, type StepShape } from './step.ts';
 const TOKENWISE_TOKENS = 4;
 
 /** Most experts among which every workgroup chooses again instead of waiting for a dispatch that does it once. */
-const TOKENWISE_EXPERTS = 256;
+const TOKENWISE_EXPERTS = 512;
 
 /** Every (token, choice) pair for itself. */
 const ROUTED_TILING: Tiling = { kernel: matvec, tile: 1 };
@@ -26,45 +26,45 @@ const ROUTED_TILING: Tiling = { kernel: matvec, tile: 1 };
 /** What the parts of one FFN share. */
 interface FfnCall {
   readonly plan: PlanBuilder;
-  readonly config: Step3Config;
+  readonly config: ModelConfig;
   readonly layout: WeightLayout;
   readonly shape: StepShape;
   /** Gamma of the norm before the block. */
   readonly gamma: string;
 }
 
+/** A mixture of experts. */
+type MoeFacts = Extract<FfnFacts, { kind: 'moe' }>;
+
 /** Adds the FFN of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
 export function planFfn(
   plan: PlanBuilder,
-  config: Step3Config,
+  config: ModelConfig,
   layout: WeightLayout,
   layer: number,
   shape: StepShape,
 ): void {
   const at = `layers.${layer}`;
   const call: FfnCall = { plan, config, layout, shape, gamma: `${at}.post_attention_layernorm` };
-  if (!config.moe_layers.includes(layer)) {
-    planGateUp(call, `${at}.mlp`);
+  const facts = layerFacts(config, layer).ffn;
+  if (facts.kind === 'dense') {
+    planGateUp(call, `${at}.mlp`, facts.limit);
     planDown(call, `${at}.mlp`);
     return;
   }
-  const routing: Routing = {
-    experts: config.moe_num_experts,
-    topK: config.moe_top_k,
-    renormalise: config.norm_expert_weight,
-  };
+  const { routing } = facts;
   // The router and the sum of the experts' results run beside attention, where the residual stream is (paper 3.1).
   plan.enter('attention', layer);
   planRouter(call, `${at}.moe`);
   plan.enter('ffn', layer);
   if (isTokenwise(call, at, routing)) {
-    planTokenwise(call, at, routing);
+    planTokenwise(call, at, facts);
     return;
   }
   // Everything that reads h as input comes before the two calls that add to it: the shared expert's down projection
   // and the combination of the routed experts.
-  const tiling = planGrouped(call, `${at}.moe`, routing);
-  planGateUp(call, `${at}.share_expert`, tiling);
+  const tiling = planGrouped(call, `${at}.moe`, facts);
+  planGateUp(call, `${at}.share_expert`, facts.shareLimit, tiling);
   planDown(call, `${at}.share_expert`);
   plan.enter('attention', layer);
   plan.call(
@@ -92,10 +92,10 @@ function denseRows({ config, layout, shape }: FfnCall, matrix: string) {
  * silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert into `ffn_act`. `before`: how the call just before read the same
  * norm of h.
  */
-function planGateUp(call: FfnCall, at: string, before?: Tiling): void {
+function planGateUp(call: FfnCall, at: string, limit: number, before?: Tiling): void {
   const rows = denseRows(call, `${at}.gate_up_proj`);
   const normed = before?.kernel === rows.tiling.kernel;
-  planLinear(call.plan, { ...rows, x: 'h', y: 'ffn_act', gamma: call.gamma, normed, out: 'swiglu' });
+  planLinear(call.plan, { ...rows, x: 'h', y: 'ffn_act', gamma: call.gamma, normed, out: 'swiglu', limit });
 }
 
 /** Wd of a dense FFN or shared expert, added to `h`. */
@@ -134,9 +134,18 @@ function isTokenwise({ layout, shape }: FfnCall, at: string, routing: Routing): 
   );
 }
 
+/** Slots that the choice of experts reads. */
+function routingSlots(at: string, routing: Routing): Record<string, string> {
+  const router_logits = 'router_logits';
+  return routing.scoring === 'sigmoid'
+    ? { router_logits, router_bias: `${at}.router_bias` }
+    : { router_logits };
+}
+
 /** Shared and routed experts of few tokens: both activations, then all down projections and the residual in one. */
-function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
+function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }: MoeFacts): void {
   const { plan, config, layout, shape } = call;
+  const chosen = routingSlots(`${at}.moe`, routing);
   const pairs = shape.tokens * routing.topK;
   planLinear(plan, {
     rows: pairs,
@@ -147,18 +156,19 @@ function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
     gamma: call.gamma,
     eps: config.rms_norm_eps,
     out: 'swiglu',
+    limit,
     source: { kind: 'routed', routing },
-    sourceSlots: { router_logits: 'router_logits' },
+    sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });
-  planGateUp(call, `${at}.share_expert`);
+  planGateUp(call, `${at}.share_expert`, shareLimit);
   const down = matrixOf(layout, `${at}.moe.down_proj`);
   const share = matrixOf(layout, `${at}.share_expert.down_proj`);
   const others = {
     share_w: shardName(share.name, 0),
     x: 'expert_act',
     share_x: 'ffn_act',
-    router_logits: 'router_logits',
+    ...chosen,
     y: 'h',
   };
   const together = STORAGE_BUFFERS - Object.keys(others).length;
@@ -187,7 +197,7 @@ function planTokenwise(call: FfnCall, at: string, routing: Routing): void {
  * Grouping and expert SwiGLU; leaves each choice's result in `expert_out` `[tokens * moe_top_k, hidden_size]`.
  * Returns how the experts' gate and up projections are computed.
  */
-function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
+function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): Tiling {
   const { plan, config, layout, shape } = call;
   const { experts, topK } = routing;
   const pairs = shape.tokens * topK;
@@ -198,7 +208,7 @@ function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
   plan.call(
     moe_route,
     { ...routing, tokens: shape.tokens },
-    { router_logits: 'router_logits', expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
+    { ...routingSlots(at, routing), expert_ids: 'expert_ids', expert_weights: 'expert_weights' },
     `${at}.route`,
   );
   plan.call(
@@ -221,6 +231,7 @@ function planGrouped(call: FfnCall, at: string, routing: Routing): Tiling {
     y: 'expert_act',
     gamma: call.gamma,
     out: 'swiglu',
+    limit,
     source: { kind: 'grouped', experts, perX: topK, maxTiles: tiles },
   });
   planLinear(plan, {

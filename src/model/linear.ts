@@ -46,6 +46,8 @@ export interface LinearCall {
   readonly normed?: boolean;
   readonly eps?: number;
   readonly out: LinearParams['out'];
+  /** Of swiglu: bound of the activations; 0 or absent = none. */
+  readonly limit?: number;
   readonly rope?: LinearParams['rope'];
   /** Slots of what the output binds beside y. */
   readonly outSlots?: Readonly<Record<string, string>>;
@@ -135,6 +137,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       norm: norm ? 'rms' : 'none',
       eps: call.eps ?? 0,
       out: call.out,
+      ...(call.limit === undefined ? {} : { limit: call.limit }),
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };

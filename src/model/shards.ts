@@ -1,6 +1,7 @@
 /** Which shards of a weight matrix one call binds together. */
-import { BUFFER_NAMES } from '../kernels/buffers.ts';
+
 import type { RowFormat } from '../formats/index.ts';
+import { BUFFER_NAMES } from '../kernels/buffers.ts';
 import { type RowRange, shardName, type WeightMatrix } from '../weights/layout.ts';
 
 /** Neighbouring shards as one. */

@@ -1,18 +1,18 @@
 /** Shape of one step of a model: how many tokens, over which cache, with which results. */
+import { type AttentionFacts, classOf, type LayerClass } from '../config/index.ts';
 import { KernelError } from '../errors.ts';
-import type { KvFormat } from '../kernels/paged.ts';
+import { PAGE } from '../kernels/paged.ts';
+import { ceilDiv } from '../tensor.ts';
 import type { WeightLayout, WeightMatrix } from '../weights/layout.ts';
+import type { CacheShape } from './cache.ts';
 
 /** What the blocks of a layer must know of a step. */
 export interface StepShape {
   /** Rows of the residual stream: every new token of every sequence. */
   readonly tokens: number;
-  /** Sequences that the page table has room for. */
-  readonly sequences: number;
-  /** Pages per sequence in the page table, and pages in the cache. */
-  readonly maxPages: number;
-  readonly pages: number;
-  readonly kv: KvFormat;
+  readonly cache: CacheShape;
+  /** Kinds of layers by what they see and how they rotate. */
+  readonly classes: readonly LayerClass[];
   /** No position of the step is at or beyond this. */
   readonly context: number;
   /** Reduction orders that depend on nothing but the model and the position. */
@@ -22,6 +22,44 @@ export interface StepShape {
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */
   readonly placesSlot: string;
+}
+
+/** Slots that layers of one class share in a step, and how many pages their tables and caches have. */
+export interface ClassSlots {
+  readonly turns: string;
+  readonly frequencies: string;
+  readonly cacheRows: string;
+  readonly pageTable: string;
+  readonly maxPages: number;
+  readonly pages: number;
+}
+
+/** @throws KernelError when a class has a window and the cache no ring. */
+export function classSlots({ cache, classes }: StepShape, facts: AttentionFacts): ClassSlots {
+  const { suffix, window } = classOf(classes, facts);
+  const slots = {
+    turns: `turns${suffix}`,
+    frequencies: frequenciesSlot(suffix),
+    cacheRows: `cache_rows${suffix}`,
+  };
+  if (window === undefined) {
+    const maxPages = ceilDiv(cache.maxContext, PAGE);
+    return { ...slots, pageTable: PAGE_TABLE, maxPages, pages: cache.pages };
+  }
+  if (cache.ring === undefined)
+    throw new KernelError('plan', `the cache has no ring for a window of ${window}`);
+  return { ...slots, pageTable: RING_TABLE, maxPages: cache.ring.pagesEach, pages: cache.ring.pages };
+}
+
+/** Slot of the page table of layers that see whole contexts. */
+export const PAGE_TABLE = 'page_table';
+
+/** Slot of the page table of layers that see a window. */
+export const RING_TABLE = 'ring_table';
+
+/** Slot of the rotary frequencies of a class. */
+export function frequenciesSlot(suffix: string): string {
+  return `rope_frequencies${suffix}`;
 }
 
 /** @throws KernelError when the layout has no such matrix. */

@@ -3,6 +3,7 @@
  * is no GPU. Weights stay in their stored format and are decoded row by row.
  */
 import { DeviceError } from '../errors.ts';
+import { decodeRow, rowBytes } from '../formats/index.ts';
 import {
   BASELINE,
   type Capabilities,
@@ -11,7 +12,6 @@ import {
   type Values,
 } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
-import { decodeRow, rowBytes } from '../formats/index.ts';
 import { type PlainFormat, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 

@@ -161,6 +161,7 @@ function wrap(
     subgroupMinSize: info.subgroupMinSize,
     subgroupMaxSize: info.subgroupMaxSize,
     matrixUnits: hasMatrixUnits(info, features, language, device.limits),
+    shaderF16: features.includes('shader-f16'),
     maxBindingBytes: Math.min(
       device.limits.maxStorageBufferBindingSize,
       device.limits.maxBufferSize,

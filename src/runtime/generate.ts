@@ -1,8 +1,10 @@
 /** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
+import type { SequencePages } from './pages.ts';
 import { type PromptToken, prepareChunk, promptTokens } from './prefill.ts';
 import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
+import { Drafter, type DraftFigures } from './speculate.ts';
 import { TextStream } from './text.ts';
 
 /** Options of a generation. */
@@ -13,6 +15,11 @@ export interface GenerateOptions extends SamplingOptions {
   readonly stop?: readonly string[] | undefined;
   /** Token ids that end a sequence; the checkpoint's eos_token_id when absent. */
   readonly stopTokens?: readonly number[] | undefined;
+  /**
+   * Draft up to so many tokens at a time with the blocks that the model was loaded with, and verify them in one step.
+   * The result is that of greedy decoding, so sampling options must be those. Default 0.
+   */
+  readonly draft?: number | undefined;
   /** Ends the generation early. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -42,6 +49,8 @@ export interface GenerateSummary {
   /** Milliseconds between the arrivals of successive decoding steps. */
   readonly stepMs: readonly number[];
   readonly finish: readonly FinishReason[];
+  /** With drafts: what became of them. */
+  readonly drafts?: DraftFigures;
 }
 
 /** Yields tokens as they come; returns the figures. */
@@ -50,6 +59,9 @@ export type Generated = AsyncGenerator<GeneratedToken, GenerateSummary, void>;
 /** What is kept for each sequence. */
 interface Sequence {
   readonly prompt: readonly number[];
+  /** The prompt and the tokens that were taken. */
+  readonly text: number[];
+  readonly finished: boolean;
   /** Positions that its pages hold. */
   readonly limit: number;
   readonly stream: TextStream | undefined;
@@ -64,12 +76,15 @@ export async function* generate(
   options: GenerateOptions,
 ): Generated {
   const sequences = open(model, prompts, options);
+  const { draft = 0 } = options;
   const release = await model.exclusive();
-  const owned: number[][] = [];
+  const owned: SequencePages[] = [];
   try {
-    for (const sequence of sequences) owned.push(model.pages.take(sequence.limit));
+    // A step that verifies drafts may go beyond the last position that is wanted.
+    for (const sequence of sequences) owned.push(model.pages.take(sequence.limit + draft));
     const tokens = promptTokens(prompts);
-    await compile(model, sequences, tokens);
+    const drafter = draft === 0 ? undefined : new Drafter(model, draft, sequences);
+    await compile(model, sequences, tokens, drafter);
     const start = performance.now();
     const stops = new Set(options.stopTokens ?? model.config.eos_token_ids);
     const deliver = (s: number, token: number): GeneratedToken | undefined => {
@@ -78,7 +93,7 @@ export async function* generate(
       return take(sequence, s, token, stops, options, performance.now() - start);
     };
 
-    const first = await prefill(model, sequences, tokens, owned, options);
+    const first = await prefill(model, sequences, tokens, owned, options, drafter);
     const prefillMs = performance.now() - start;
     for (const [s, token] of first.entries()) {
       const event = deliver(s, token);
@@ -87,13 +102,17 @@ export async function* generate(
 
     const stepMs: number[] = [];
     let arrived = performance.now();
-    for await (const tokens of decode(model, sequences, options)) {
+    const steps =
+      drafter === undefined ? decode(model, sequences, options) : decodeDrafts(sequences, drafter, options);
+    for await (const added of steps) {
       const now = performance.now();
       stepMs.push(now - arrived);
       arrived = now;
-      for (const [s, token] of tokens.entries()) {
-        const event = deliver(s, token);
-        if (event !== undefined) yield event;
+      for (const [s, tokens] of added.entries()) {
+        for (const token of tokens) {
+          const event = deliver(s, token);
+          if (event !== undefined) yield event;
+        }
       }
     }
     return {
@@ -102,6 +121,7 @@ export async function* generate(
       prefillMs,
       stepMs,
       finish: sequences.map((s) => s.finish ?? 'aborted'),
+      ...(drafter === undefined ? {} : { drafts: drafter.figures }),
     };
   } finally {
     for (const pages of owned) model.pages.release(pages);
@@ -120,10 +140,21 @@ function open(model: Model, prompts: readonly (readonly number[])[], options: Ge
     throw new InputError('stop', 'no stop strings, since the checkpoint has no tokenizer.json', stop);
   }
   encodeSampling(options);
+  const { draft = 0, temperature = 0, repetitionPenalty = 1 } = options;
+  if (!Number.isInteger(draft) || draft < 0 || draft > model.draft) {
+    throw new InputError('draft', `an integer in 0..${model.draft} (blocks that were loaded)`, draft);
+  }
+  if (draft > 0 && (temperature !== 0 || repetitionPenalty !== 1)) {
+    throw new InputError('draft', '0 unless decoding is greedy', draft);
+  }
   return prompts.map((prompt) => {
     model.checkTokens(prompt, 1);
     return {
       prompt,
+      text: [...prompt],
+      get finished() {
+        return this.finish !== undefined;
+      },
       limit: Math.min(prompt.length + maxTokens, model.maxContext),
       stream: model.tokenizer === undefined ? undefined : new TextStream(model.tokenizer, stop),
       produced: 0,
@@ -168,9 +199,11 @@ async function compile(
   model: Model,
   sequences: readonly Sequence[],
   tokens: readonly PromptToken[],
+  drafter: Drafter | undefined,
 ): Promise<void> {
   const longest = Math.max(...sequences.map((s) => s.prompt.length));
-  await model.decodePlan(sequences.length, longest + 1);
+  if (drafter === undefined) await model.decodePlan(sequences.length, longest + 1);
+  else await drafter.prepare(longest);
   await prepareChunk(model, tokens.slice(0, model.chunk), 'last');
 }
 
@@ -179,8 +212,9 @@ async function prefill(
   model: Model,
   sequences: readonly Sequence[],
   tokens: readonly PromptToken[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   options: GenerateOptions,
+  drafter: Drafter | undefined,
 ): Promise<number[]> {
   writeSequences(model, sequences, pages, options);
   // Chunks follow each other on the device; the host waits only so that not too many are under way.
@@ -191,6 +225,7 @@ async function prefill(
       const chunk = tokens.slice(begin, begin + model.chunk);
       const { plan } = await prepareChunk(model, chunk, 'last');
       running.push(model.step(plan, { slot: 'next_tokens', bytes: sequences.length * 4 }));
+      if (drafter !== undefined) last = await prefillDrafts(drafter, sequences, chunk, running);
       if (running.length >= model.executor.depth) last = (await running.shift()) ?? last;
       options.signal?.throwIfAborted();
     }
@@ -201,11 +236,33 @@ async function prefill(
   return [...last];
 }
 
+/**
+ * Fills the caches of the drafting blocks for a chunk, whose step is the only one running: they read its hidden states,
+ * and after a prompt's last position the token that was sampled there. Returns that step's next tokens.
+ */
+async function prefillDrafts(
+  drafter: Drafter,
+  sequences: readonly Sequence[],
+  chunk: readonly PromptToken[],
+  running: Promise<Uint32Array>[],
+): Promise<Uint32Array> {
+  const next = (await running.pop()) ?? new Uint32Array(0);
+  const lasts: number[] = [];
+  for (const [row, { sequence, last }] of chunk.entries()) {
+    if (!last) continue;
+    sequences[sequence].text.push(next[sequence]);
+    lasts.push(row);
+  }
+  // The first drafts come at once if every prompt ends in this chunk, else after the first step.
+  await drafter.draft(chunk, lasts.length === sequences.length ? lasts : []);
+  return next;
+}
+
 /** Page tables, sampling options, seen tokens and places for a fresh batch. */
 function writeSequences(
   model: Model,
   sequences: readonly Sequence[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   options: GenerateOptions,
 ): void {
   const seenWords = Math.ceil(model.config.vocab_size / 32);
@@ -225,12 +282,21 @@ function writeSequences(
   );
 }
 
+/** Steps that verify drafts, until every sequence has ended. */
+async function* decodeDrafts(
+  sequences: readonly Sequence[],
+  drafter: Drafter,
+  options: GenerateOptions,
+): AsyncGenerator<number[][], void, void> {
+  while (sequences.some((s) => !s.finished) && options.signal?.aborted !== true) yield await drafter.next();
+}
+
 /** Decoding steps until every sequence has ended; several are queued before the first result is awaited. */
 async function* decode(
   model: Model,
   sequences: readonly Sequence[],
   options: GenerateOptions,
-): AsyncGenerator<Uint32Array, void, void> {
+): AsyncGenerator<number[][], void, void> {
   const B = sequences.length;
   const read = { slot: 'next_tokens', bytes: B * 4 };
   model.write(
@@ -254,7 +320,7 @@ async function* decode(
       const next = queue.shift();
       if (next === undefined) break;
       const tokens = await next;
-      if (running()) yield tokens;
+      if (running()) yield Array.from(tokens, (token) => [token]);
       if (options.signal?.aborted === true) break;
     }
   } finally {

@@ -1,12 +1,14 @@
 /** From a checkpoint to a model that is ready to run. */
+import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
-import { type KvFormat, PAGE } from '../kernels/paged.ts';
-import type { PlanOptions } from '../model/step3.ts';
-import { ceilDiv } from '../tensor.ts';
+import type { KvFormat } from '../kernels/paged.ts';
+import { cacheShape } from '../model/cache.ts';
+import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
-import { type FileSource, withTexts } from '../weights/source.ts';
+import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
 import { urlSource } from '../weights/source_url.ts';
+import { loadChatTemplate } from './chat/template.ts';
 import { CpuExecutor } from './cpu_executor.ts';
 import { openDevice } from './device.ts';
 import type { Executor } from './executor.ts';
@@ -34,6 +36,10 @@ export interface LoadOptions {
   readonly maxBatch?: number | undefined;
   /** Prompt tokens per prefill step. Default 256. */
   readonly chunk?: number | undefined;
+  /**
+   * Multi-token-prediction blocks to load, for generations that draft up to so many tokens at a time. Default 0.
+   */
+  readonly draft?: number | undefined;
   /** Results do not depend on batch, chunking or pages, bit for bit; slower. */
   readonly deterministic?: boolean | undefined;
   /** Use matrix units where the adapter has them; they round activations to binary16. Default true. */
@@ -53,16 +59,24 @@ export interface LoadOptions {
  */
 export type ModelSource = string | URL | FileSource | Checkpoint;
 
+/** An open checkpoint with what belongs to it. */
+export interface OpenModel {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: TextCodec | undefined;
+  /** Where its text files are: tokenizer, chat template. */
+  readonly texts: FileSource;
+}
+
 /** Reads the checkpoint's header, and its tokenizer when it comes from files. */
-export async function openModelSource(
-  source: ModelSource,
-): Promise<{ checkpoint: Checkpoint; tokenizer: TextCodec | undefined }> {
-  if (typeof source === 'object' && 'weights' in source) return { checkpoint: source, tokenizer: undefined };
+export async function openModelSource(source: ModelSource): Promise<OpenModel> {
+  if (typeof source === 'object' && 'weights' in source) {
+    return { checkpoint: source, tokenizer: undefined, texts: memorySource(source.name, new Map()) };
+  }
   const { files, file } = await fileSource(source);
   const checkpoint = await openCheckpoint(files, file);
   try {
     const texts = withTexts(files, checkpoint.texts);
-    return { checkpoint, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
+    return { checkpoint, texts, tokenizer: await loadTokenizer(texts, checkpoint.config.vocab_size) };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -75,15 +89,25 @@ async function fileSource(
 ): Promise<{ files: FileSource; file: string | undefined }> {
   if (typeof source === 'object' && 'open' in source) return { files: source, file: undefined };
   const address = typeof source === 'string' ? source : source.href;
+  const remote = source instanceof URL || /^https?:\/\//.test(address);
+  const inNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
   const name = /([^/\\]+\.gguf)$/.exec(address)?.[1];
-  const folder = name === undefined ? address : address.slice(0, -name.length);
-  const file = name === undefined ? undefined : name;
-  if (source instanceof URL || /^https?:\/\//.test(address)) return { files: urlSource(folder), file };
-  if (typeof process === 'undefined' || process.versions?.node === undefined) {
-    return { files: urlSource(new URL(folder === '' ? '.' : folder, location.href)), file };
+  const folder = name === undefined ? address : address.slice(0, -name.length) || '.';
+  if (!remote && inNode) {
+    const { directorySource } = await import('../weights/source_node.ts');
+    return { files: directorySource(folder), file: name };
   }
-  const { directorySource } = await import('../weights/source_node.ts');
-  return { files: directorySource(folder === '' ? '.' : folder), file: name };
+  const files = urlSource(remote ? folder : new URL(folder, location.href));
+  return { files, file: name === undefined ? undefined : unescapeName(name) };
+}
+
+/** A file name as it stands in an address; one that is not validly escaped is taken as it is. */
+function unescapeName(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 /**
@@ -93,7 +117,7 @@ async function fileSource(
  *   its self-test; InputError for impossible options. Nothing stays open or allocated after an error.
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { checkpoint, tokenizer } = await openModelSource(source);
+  const { checkpoint, tokenizer, texts } = await openModelSource(source);
   let executor: Executor | undefined;
   try {
     const { config } = checkpoint;
@@ -103,20 +127,30 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     positive('maxContext', maxContext, config.max_seq_len);
     positive('maxBatch', maxBatch, 4096);
     positive('chunk', chunk, 65535);
+    const draft = options.draft ?? 0;
+    if (!Number.isInteger(draft) || draft < 0 || draft > mtpBlocks(config)) {
+      throw new InputError(
+        'draft',
+        `an integer in 0..${mtpBlocks(config)} (blocks of the checkpoint)`,
+        draft,
+      );
+    }
     executor = await openExecutor(options);
-    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes);
+    const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,
-      cache: {
+      cache: cacheShape(config, draft, {
         sequences: maxBatch,
-        maxContext,
-        pages: ceilDiv(maxContext, PAGE) * maxBatch,
+        maxContext: maxContext + draft,
         kv: options.kv ?? 'f16',
-      },
+        together: Math.max(chunk, draft + 1),
+      }),
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
       deterministic: options.deterministic ?? false,
     };
-    const model = new Model({ config, tokenizer, executor, planning, chunk });
+    const chatTemplate =
+      tokenizer === undefined ? undefined : await loadChatTemplate(texts, config.architecture);
+    const model = new Model({ config, tokenizer, chatTemplate, executor, planning, chunk, draft });
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {

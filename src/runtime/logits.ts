@@ -2,6 +2,7 @@
 import { InputError } from '../errors.ts';
 import { padRow } from '../tensor.ts';
 import type { Model } from './model.ts';
+import type { SequencePages } from './pages.ts';
 import { prepareChunk, promptTokens } from './prefill.ts';
 
 /** How the tokens are fed. */
@@ -28,13 +29,14 @@ export async function logits(
   }
   for (const tokens of sequences) model.checkTokens(tokens, 0);
   const release = await model.exclusive();
-  const owned: number[][] = [];
+  const owned: SequencePages[] = [];
   try {
     for (const tokens of sequences) owned.push(model.pages.take(tokens.length));
     const V = model.config.vocab_size;
     const out = sequences.map((tokens) => new Float32Array(tokens.length * V));
     if (mode === 'decode') await decodeAll(model, sequences, owned, out, options);
-    else await prefillAll(model, sequences, owned, Math.min(chunk, logitRows(V)), out, options);
+    else
+      await prefillAll(model, sequences, owned, Math.min(chunk, logitRows(V), model.together), out, options);
     return out;
   } finally {
     for (const pages of owned) model.pages.release(pages);
@@ -50,7 +52,7 @@ function logitRows(vocab: number): number {
 async function prefillAll(
   model: Model,
   sequences: readonly (readonly number[])[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   chunk: number,
   out: readonly Float32Array[],
   options: LogitsOptions,
@@ -70,7 +72,7 @@ async function prefillAll(
 async function decodeAll(
   model: Model,
   sequences: readonly (readonly number[])[],
-  pages: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
   out: readonly Float32Array[],
   options: LogitsOptions,
 ): Promise<void> {

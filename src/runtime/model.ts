@@ -1,14 +1,17 @@
 /** A loaded model: its plans, its cache, and the public operations over them. */
-import type { Step3Config } from '../config/index.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { InputError, Step3Error } from '../errors.ts';
 import { PAGE } from '../kernels/paged.ts';
+import { planDraft } from '../model/draft.ts';
 import type { Plan } from '../model/plan.ts';
-import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/step3.ts';
+import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../model/plans.ts';
+import { PAGE_TABLE, RING_TABLE } from '../model/step.ts';
 import { ceilDiv } from '../tensor.ts';
+import type { ChatTemplate } from './chat/template.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
 import { type LogitsOptions, logits } from './logits.ts';
-import { PagePool } from './pages.ts';
+import { CachePages, type SequencePages } from './pages.ts';
 import type { TextCodec } from './text.ts';
 
 /** Plans kept ready; each holds bind groups and a small uniform buffer. */
@@ -16,35 +19,47 @@ const MAX_PLANS = 24;
 
 /** A model on a device. Operations run one after another; a second call waits for the first. */
 export class Model {
-  readonly config: Step3Config;
+  readonly config: ModelConfig;
   readonly tokenizer: TextCodec | undefined;
+  /** Undefined for models without files, such as synthetic ones. */
+  readonly chatTemplate: ChatTemplate | undefined;
   readonly executor: Executor;
   /** Most positions of one sequence, prompt and result together. */
   readonly maxContext: number;
   readonly maxBatch: number;
   /** Prompt tokens per prefill step. */
   readonly chunk: number;
-  readonly pages: PagePool;
+  /** Most tokens that are drafted at a time: multi-token-prediction blocks that were loaded. */
+  readonly draft: number;
+  readonly pages: CachePages;
+  /** Most new positions of one sequence in a step: what the rings of its cache have room for. @internal */
+  readonly together: number;
   readonly #planning: PlanOptions;
   readonly #plans = new Map<string, Promise<PreparedPlan>>();
   #turn: Promise<void> = Promise.resolve();
   #disposed = false;
 
   constructor(parts: {
-    config: Step3Config;
+    config: ModelConfig;
     tokenizer: TextCodec | undefined;
+    chatTemplate?: ChatTemplate | undefined;
     executor: Executor;
     planning: PlanOptions;
     chunk: number;
+    /** Blocks that the layout holds; the cache has room for so many positions beyond the longest context. */
+    draft?: number;
   }) {
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
     this.executor = parts.executor;
     this.#planning = parts.planning;
-    this.maxContext = parts.planning.cache.maxContext;
+    this.draft = parts.draft ?? 0;
+    this.maxContext = parts.planning.cache.maxContext - this.draft;
     this.maxBatch = parts.planning.cache.sequences;
     this.chunk = parts.chunk;
-    this.pages = new PagePool(parts.planning.cache.pages);
+    this.pages = new CachePages(parts.planning.cache);
+    this.together = parts.planning.cache.ring === undefined ? Number.POSITIVE_INFINITY : this.chunk;
   }
 
   /**
@@ -124,6 +139,14 @@ export class Model {
     return this.#prepared(key, () => planPrefill(this.config, this.#planning, tokens, bucket, rows));
   }
 
+  /** A multi-token-prediction block over the rows of the step before; see planDraft. @internal */
+  draftPlan(block: number, tokens: number, context: number, picked: number): Promise<PreparedPlan> {
+    const bucket = this.#bucket(context);
+    return this.#prepared(`draft ${block} ${tokens} ${bucket} ${picked}`, () =>
+      planDraft(this.config, this.#planning, block, tokens, bucket, picked),
+    );
+  }
+
   /** Writes 32-bit words into a slot. @internal */
   write(slot: string, words: Uint32Array | readonly number[], offset = 0): void {
     this.executor.write(slot, offset * 4, new Uint8Array(Uint32Array.from(words).buffer));
@@ -139,9 +162,18 @@ export class Model {
     return result;
   }
 
-  /** Page table rows: `pages` of sequence `sequence`. @internal */
-  writePages(sequence: number, pages: readonly number[]): void {
-    this.write('page_table', pages, sequence * ceilDiv(this.maxContext, PAGE));
+  /** Page table rows of sequence `sequence`. @internal */
+  writePages(sequence: number, { whole, ring }: SequencePages): void {
+    const { cache } = this.#planning;
+    this.#writeTable(PAGE_TABLE, sequence, whole, ceilDiv(cache.maxContext, PAGE));
+    if (cache.ring !== undefined) this.#writeTable(RING_TABLE, sequence, ring, cache.ring.pagesEach);
+  }
+
+  #writeTable(name: string, sequence: number, pages: readonly number[], each: number): void {
+    // Models without layers of one kind have no plan that makes its table.
+    const bytes = this.maxBatch * each * 4;
+    this.executor.ensure([{ name, type: 'u32', bytes, purpose: 'inputs' }]);
+    this.write(name, pages, sequence * each);
   }
 
   /** Checks token ids against the vocabulary and the context. @internal */

@@ -1,5 +1,5 @@
 /** Feeds prompts into the cache in chunks; several sequences share a chunk. */
-import type { LogitRows } from '../model/step3.ts';
+import type { LogitRows } from '../model/plans.ts';
 import type { PreparedPlan } from './executor.ts';
 import type { Model } from './model.ts';
 

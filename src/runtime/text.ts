@@ -6,7 +6,14 @@ import { type FileSource, readText } from '../weights/source.ts';
 /** A tokenizer as generation needs it. */
 export interface TextCodec {
   encode(text: string): number[];
+  /** Text of tokens; special ones have none. */
   decode(tokens: readonly number[]): string;
+  /** As {@link encode}, without tokens that a post-processor would add: chat templates write them out. */
+  encodePrompt(text: string): number[];
+  /** As {@link decode}, special tokens included. */
+  decodeAll(tokens: readonly number[]): string;
+  /** The token that is exactly this text, special ones included. */
+  tokenId(text: string): number | undefined;
   /** One more than the largest token id. */
   readonly size: number;
 }
@@ -40,13 +47,17 @@ export async function loadTokenizer(source: FileSource, vocabSize: number): Prom
       `id ${size - 1}`,
     );
   }
+  const decode = (tokens: readonly number[], skip: boolean) =>
+    // The library refuses an empty list.
+    tokens.length === 0
+      ? ''
+      : tokenizer.decode([...tokens], { skip_special_tokens: skip, clean_up_tokenization_spaces: false });
   return {
     encode: (input) => tokenizer.encode(input).ids,
-    // The library refuses an empty list.
-    decode: (tokens) =>
-      tokens.length === 0
-        ? ''
-        : tokenizer.decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+    decode: (tokens) => decode(tokens, true),
+    encodePrompt: (input) => tokenizer.encode(input, { add_special_tokens: false }).ids,
+    decodeAll: (tokens) => decode(tokens, false),
+    tokenId: (text) => tokenizer.token_to_id(text),
     size,
   };
 }

@@ -1,5 +1,5 @@
 /** Checkpoints in the Hugging Face layout: `config.json` and safetensors files. */
-import { hasVisionTower, parseConfig, parseQuantization } from '../config/index.ts';
+import { hasVisionTower, type ModelConfig, parseConfig, parseQuantization } from '../config/index.ts';
 import { ConfigError, WeightError } from '../errors.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { findWeight } from './find_weight.ts';
@@ -27,13 +27,14 @@ export async function openSafetensors(source: FileSource, text: string): Promise
   const json = parseStrictJson(text, (expected, found) => {
     throw new ConfigError('config', expected, found, CONFIG_FILE);
   });
-  const config = parseConfig(json, CONFIG_FILE);
+  const stated = parseConfig(json, CONFIG_FILE);
   const quantization = parseQuantization(json, CONFIG_FILE);
   const vision = hasVisionTower(json);
   const index = await readIndex(source);
   const files = new OpenFiles(source);
   try {
     const tensors = await readShards(files, index);
+    const config = withPresentBlocks(stated, tensors);
     const weights = selectWeights(
       config,
       tensors,
@@ -46,6 +47,20 @@ export async function openSafetensors(source: FileSource, text: string): Promise
     await files.close();
     throw error;
   }
+}
+
+/**
+ * The configuration with the prediction blocks that the file holds, counted from the first: programs that know nothing
+ * of them save the trunk alone, beside a configuration that still counts them. A block of which only parts are there
+ * stays, and is then missed.
+ */
+function withPresentBlocks(config: ModelConfig, tensors: ReadonlyMap<string, unknown>): ModelConfig {
+  if (config.architecture === 'step3') return config;
+  const { num_hidden_layers, num_nextn_predict_layers: stated } = config;
+  const layers = new Set(Array.from(tensors.keys(), (name) => /^model\.layers\.(\d+)\./.exec(name)?.[1]));
+  let present = 0;
+  while (present < stated && layers.has(String(num_hidden_layers + present))) present++;
+  return present === stated ? config : { ...config, num_nextn_predict_layers: present };
 }
 
 async function readIndex(source: FileSource): Promise<ReadonlyMap<string, string> | undefined> {

@@ -2,10 +2,7 @@
 import type { Metadata } from './gguf_metadata.ts';
 
 /** `tokenizer.ggml.token_type` numbers. */
-const NORMAL = 1;
-const CONTROL = 3;
-const USER_DEFINED = 4;
-const UNUSED = 5;
+export const TOKEN_TYPES = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
 
 /** Splits text before byte-level merging, by `tokenizer.ggml.pre`. */
 export const PRE_TOKENIZERS: Readonly<Record<string, object>> = {
@@ -50,7 +47,7 @@ export function ggufTexts(m: Metadata, vocab: number): Map<string, string> {
   if (tokens.length > vocab) m.fail(key('tokens'), `at most ${vocab} tokens`, tokens.length);
   const types = m.has(key('token_type'))
     ? m.numbers(key('token_type'), tokens.length)
-    : tokens.map(() => NORMAL);
+    : tokens.map(() => TOKEN_TYPES.normal);
   // A list of pairs, not an object: a token may be called __proto__.
   const vocabulary = new Map(tokens.map((token, id) => [token, id]));
   if (vocabulary.size !== tokens.length) m.fail(key('tokens'), 'every token once', 'one twice');
@@ -101,13 +98,13 @@ export function ggufTexts(m: Metadata, vocab: number): Map<string, string> {
   return texts;
 }
 
-/** Tokens that are found in a text before it is split; unused ones fill the vocabulary. */
+/** Tokens that are found in a text before it is split. */
 function isAdded(type: number): boolean {
-  return type === CONTROL || type === USER_DEFINED || type === UNUSED;
+  return type === TOKEN_TYPES.control || type === TOKEN_TYPES.userDefined;
 }
 
 function addedToken(id: number, content: string, type: number): object {
-  const special = type !== USER_DEFINED;
+  const special = type !== TOKEN_TYPES.userDefined;
   return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special };
 }
 

@@ -2,7 +2,13 @@
  * How checkpoint tensors lie on the device: which are fused into one matrix, in what row order, padded how, and how a
  * matrix that exceeds one binding is cut into shards. Kernels know only the result.
  */
-import type { Step3Config } from '../config/index.ts';
+import {
+  type AttentionFacts,
+  type FfnFacts,
+  hasCentredNorms,
+  layerFacts,
+  type ModelConfig,
+} from '../config/index.ts';
 import { WeightError } from '../errors.ts';
 import { isPlain, type RowFormat, rowBytes, rowFault } from '../formats/index.ts';
 import { padRow } from '../tensor.ts';
@@ -51,11 +57,13 @@ export interface WeightMatrix {
   readonly shards: readonly WeightShard[];
 }
 
-/** A norm's gamma `[length]`, kept as f32 padded with zeros. */
+/** A norm's gamma or a router's bias `[length]`, kept as f32 padded with zeros. */
 export interface WeightVector {
   readonly name: string;
   readonly tensor: string;
   readonly length: number;
+  /** Added to every element: 1 for norms that are stored less 1. */
+  readonly plus: number;
 }
 
 /** Everything that is loaded from a checkpoint. */
@@ -103,18 +111,20 @@ const alternate = (base: number): Placement => ({ base, group: 1, groupStride: 2
 /**
  * The layout for a configuration (tensor names of the published checkpoints).
  *
- * `maxBindingBytes` bounds every shard.
+ * `maxBindingBytes` bounds every shard. `blocks`: multi-token-prediction blocks that are loaded, from the first.
  *
  * @throws WeightError when tensors whose rows alternate differ in format, rows are no whole blocks of theirs, or 8 rows
  *   exceed a binding.
  */
-export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingBytes: number): WeightLayout {
+export function weightLayout(
+  config: ModelConfig,
+  formats: FormatOf,
+  maxBindingBytes: number,
+  blocks = 0,
+): WeightLayout {
   const matrices = new Map<string, WeightMatrix>();
   const vectors = new Map<string, WeightVector>();
   const D = config.hidden_size;
-  const Q = config.share_q_dim;
-  const d = config.head_dim;
-  const H = config.num_attention_heads;
 
   const matrix = (
     name: string,
@@ -147,8 +157,10 @@ export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingB
       ),
     });
   };
-  const vector = (name: string, tensor: string, length: number) =>
-    vectors.set(name, { name, tensor, length });
+  const vector = (name: string, tensor: string, length: number, plus = 0) =>
+    vectors.set(name, { name, tensor, length, plus });
+  const norm = (name: string, module: string, length: number) =>
+    vector(name, `${module}.weight`, length, hasCentredNorms(config) ? 1 : 0);
   const gateUp = (name: string, from: string, experts: number, width: number) =>
     matrix(name, experts, 2 * width, D, [
       [`${from}.gate_proj.weight`, width, alternate(0)],
@@ -157,41 +169,65 @@ export function weightLayout(config: Step3Config, formats: FormatOf, maxBindingB
   const down = (name: string, from: string, experts: number, width: number) =>
     matrix(name, experts, D, width, [[`${from}.down_proj.weight`, D, straight(D)]]);
 
-  matrix('embed_tokens', 1, config.vocab_size, D, [
-    ['model.embed_tokens.weight', config.vocab_size, straight(config.vocab_size)],
-  ]);
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+  const attention = (at: string, from: string, facts: AttentionFacts) => {
+    const { heads: H, kvHeads, headDim: d, latent } = facts;
+    const { keyAt, valueAt, gateAt, width } = qkvLayout(facts);
+    const key = latent === undefined ? heads : rotaryHeads;
+    matrix(`${at}.qkv_proj`, 1, width, D, [
+      latent === undefined
+        ? [`${from}.q_proj.weight`, H * d, heads(d)]
+        : [`${from}.q_proj.weight`, latent, straight(latent)],
+      [`${from}.k_proj.weight`, kvHeads * d, key(d, keyAt)],
+      [`${from}.v_proj.weight`, kvHeads * d, heads(d, valueAt)],
+      ...(facts.gate ? [[`${from}.g_proj.weight`, H, straight(H, gateAt)] as const] : []),
+    ]);
+    if (facts.headNorm) {
+      norm(`${at}.q_norm`, `${from}.q_norm`, d);
+      norm(`${at}.k_norm`, `${from}.k_norm`, d);
+    }
+    if (latent !== undefined) {
+      norm(`${at}.inter_norm`, `${from}.inter_norm`, latent);
+      matrix(`${at}.wq`, 1, H * padRow(d), latent, [[`${from}.wq.weight`, H * d, rotaryHeads(d)]]);
+    }
+    matrix(`${at}.o_proj`, 1, D, H * padRow(d), [[`${from}.o_proj.weight`, D, straight(D), heads(d), H * d]]);
+  };
+  const ffn = (at: string, from: string, facts: FfnFacts) => {
+    if (facts.kind === 'dense') {
+      gateUp(`${at}.mlp.gate_up_proj`, `${from}.mlp`, 1, facts.width);
+      down(`${at}.mlp.down_proj`, `${from}.mlp`, 1, facts.width);
+      return;
+    }
+    const { experts: E, scoring } = facts.routing;
+    matrix(`${at}.moe.gate`, 1, E, D, [[`${from}.moe.gate.weight`, E, straight(E)]]);
+    if (scoring === 'sigmoid') vector(`${at}.moe.router_bias`, `${from}.moe.router_bias`, E);
+    gateUp(`${at}.moe.gate_up_proj`, `${from}.moe`, E, facts.width);
+    down(`${at}.moe.down_proj`, `${from}.moe`, E, facts.width);
+    gateUp(`${at}.share_expert.gate_up_proj`, `${from}.share_expert`, 1, facts.shareWidth);
+    down(`${at}.share_expert.down_proj`, `${from}.share_expert`, 1, facts.shareWidth);
+  };
+  const vocabulary = (name: string, tensor: string) =>
+    matrix(name, 1, config.vocab_size, D, [[tensor, config.vocab_size, straight(config.vocab_size)]]);
+
+  vocabulary('embed_tokens', 'model.embed_tokens.weight');
+  for (let layer = 0; layer < config.num_hidden_layers + blocks; layer++) {
     const from = `model.layers.${layer}`;
     const at = `layers.${layer}`;
-    const { keyAt, width } = qkvLayout(config);
-    vector(`${at}.input_layernorm`, `${from}.input_layernorm.weight`, D);
-    matrix(`${at}.qkv_proj`, 1, width, D, [
-      [`${from}.self_attn.q_proj.weight`, Q, straight(Q)],
-      [`${from}.self_attn.k_proj.weight`, d, rotaryHeads(d, keyAt)],
-      [`${from}.self_attn.v_proj.weight`, d, straight(d, keyAt + padRow(d))],
+    const facts = layerFacts(config, layer);
+    norm(`${at}.input_layernorm`, `${from}.input_layernorm`, D);
+    attention(at, `${from}.self_attn`, facts.attention);
+    norm(`${at}.post_attention_layernorm`, `${from}.post_attention_layernorm`, D);
+    ffn(at, from, facts.ffn);
+    if (layer < config.num_hidden_layers) continue;
+    norm(`${at}.enorm`, `${from}.enorm`, D);
+    norm(`${at}.hnorm`, `${from}.hnorm`, D);
+    matrix(`${at}.eh_proj`, 1, D, 2 * padRow(D), [
+      [`${from}.eh_proj.weight`, D, straight(D), heads(D), 2 * D],
     ]);
-    vector(`${at}.inter_norm`, `${from}.self_attn.inter_norm.weight`, Q);
-    matrix(`${at}.wq`, 1, H * padRow(d), Q, [[`${from}.self_attn.wq.weight`, H * d, rotaryHeads(d)]]);
-    matrix(`${at}.o_proj`, 1, D, H * padRow(d), [
-      [`${from}.self_attn.o_proj.weight`, D, straight(D), heads(d), H * d],
-    ]);
-    vector(`${at}.post_attention_layernorm`, `${from}.post_attention_layernorm.weight`, D);
-    if (config.moe_layers.includes(layer)) {
-      const E = config.moe_num_experts;
-      matrix(`${at}.moe.gate`, 1, E, D, [[`${from}.moe.gate.weight`, E, straight(E)]]);
-      gateUp(`${at}.moe.gate_up_proj`, `${from}.moe`, E, config.moe_intermediate_size);
-      down(`${at}.moe.down_proj`, `${from}.moe`, E, config.moe_intermediate_size);
-      gateUp(`${at}.share_expert.gate_up_proj`, `${from}.share_expert`, 1, config.share_expert_dim);
-      down(`${at}.share_expert.down_proj`, `${from}.share_expert`, 1, config.share_expert_dim);
-    } else {
-      gateUp(`${at}.mlp.gate_up_proj`, `${from}.mlp`, 1, config.intermediate_size);
-      down(`${at}.mlp.down_proj`, `${from}.mlp`, 1, config.intermediate_size);
-    }
+    norm(`${at}.shared_head.norm`, `${from}.transformer.shared_head.norm`, D);
+    vocabulary(`${at}.shared_head.output`, `${from}.transformer.shared_head.output.weight`);
   }
-  vector('norm', 'model.norm.weight', D);
-  matrix('lm_head', 1, config.vocab_size, D, [
-    ['lm_head.weight', config.vocab_size, straight(config.vocab_size)],
-  ]);
+  norm('norm', 'model.norm', D);
+  vocabulary('lm_head', 'lm_head.weight');
   return { matrices, vectors };
 }
 
@@ -203,10 +239,21 @@ export function pairsHeads(dim: number): boolean {
   return dim % 4 === 0;
 }
 
-/** Where the key starts in a row of the fused q/k/v result, and how wide the row is (q, k and v each padded to 8). */
-export function qkvLayout(config: Step3Config): { keyAt: number; width: number } {
-  const keyAt = padRow(config.share_q_dim);
-  return { keyAt, width: keyAt + 2 * padRow(config.head_dim) };
+/**
+ * Where keys, values and gates start in a row of the fused projection, and how wide the row is. Before the keys stand
+ * the latent query, or whole query heads; every head is padded to a multiple of 8, gates (one per query head) together.
+ */
+export function qkvLayout(facts: AttentionFacts): {
+  keyAt: number;
+  valueAt: number;
+  gateAt: number;
+  width: number;
+} {
+  const { heads: H, kvHeads, headDim, latent, gate } = facts;
+  const keyAt = latent === undefined ? H * padRow(headDim) : padRow(latent);
+  const valueAt = keyAt + kvHeads * padRow(headDim);
+  const gateAt = valueAt + kvHeads * padRow(headDim);
+  return { keyAt, valueAt, gateAt, width: gateAt + (gate ? padRow(H) : 0) };
 }
 
 /** Name of the buffer of one shard. */
@@ -231,15 +278,24 @@ function segments(
   formats: FormatOf,
 ): Segment[] {
   const found: Segment[] = [];
-  for (const [i, part] of parts.entries()) {
+  let end = 0;
+  for (const part of parts) {
     const row = formats(part.tensor);
     checkPart(name, part, cols, row);
     const before = found.at(-1);
+    const { base, group, groupStride } = part.rows;
+    const apart = base >= end && base % 8 === 0;
+    end = Math.max(end, base + Math.ceil(part.sourceRows / group) * groupStride);
     if (before !== undefined && sameFormat(before, row)) continue;
-    if (before !== undefined && (part.rows.base % 8 !== 0 || parts[i - 1].rows.step !== 1)) {
-      throw new WeightError(name, part.tensor, `the format of ${parts[0].tensor}, ${before.format}`, row.format);
+    if (before !== undefined && !apart) {
+      throw new WeightError(
+        name,
+        part.tensor,
+        `the format of ${parts[0].tensor}, ${before.format}`,
+        row.format,
+      );
     }
-    const begin = found.length === 0 ? 0 : part.rows.base;
+    const begin = found.length === 0 ? 0 : base;
     if (before !== undefined) found[found.length - 1] = { ...before, count: begin - before.begin };
     found.push({ ...row, begin, count: rows - begin });
   }
@@ -253,7 +309,12 @@ function checkPart(name: string, part: WeightPart, cols: number, row: RowFormat)
   if (fault !== undefined) throw new WeightError(name, part.tensor, fault, `rows of ${cols} columns`);
   const { base, group, groupStride } = part.cols;
   if (part.sourceCols === cols && base === 0 && (group >= cols || groupStride === group)) return;
-  throw new WeightError(name, part.tensor, 'heads of a multiple of 8 elements', `${row.format} heads of ${group}`);
+  throw new WeightError(
+    name,
+    part.tensor,
+    'heads of a multiple of 8 elements',
+    `${row.format} heads of ${group}`,
+  );
 }
 
 /** Cuts rows of `bytes` each into ranges of at most `limit` bytes: whole experts where one fits. */

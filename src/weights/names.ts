@@ -1,11 +1,19 @@
-/** The tensors of a Step-3 checkpoint, by the names and shapes of the released model (Hugging Face layout). */
-import type { Step3Config } from '../config/index.ts';
+/** The tensors of a checkpoint, by the names and shapes of the released models (Hugging Face layout). */
+import {
+  type AttentionFacts,
+  type FfnFacts,
+  hasCentredNorms,
+  layerFacts,
+  type ModelConfig,
+  mtpBlocks,
+} from '../config/index.ts';
 
 /** A tensor that a checkpoint must hold. Matrices are stored `[out, in]`, stacks of experts `[expert, out, in]`. */
 export interface TensorSpec {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly kind: 'matrix' | 'norm' | 'embedding';
+  /** `centred norm`: stored less 1. */
+  readonly kind: 'matrix' | 'norm' | 'centred norm' | 'embedding' | 'bias';
 }
 
 /** Prefixes of the vision tower's tensors, which a `step3_vl` checkpoint holds beside the language model's. */
@@ -21,43 +29,78 @@ export function isIgnoredTensor(name: string): boolean {
   return /\.moe\.expert_bias$/.test(name);
 }
 
-/** Every tensor of the language model, in the order of a forward pass. */
-export function expectedTensors(config: Step3Config): TensorSpec[] {
-  const { hidden_size: D, vocab_size: V } = config;
+/** Every tensor of the language model, in the order of a forward pass; multi-token-prediction blocks come last. */
+export function expectedTensors(config: ModelConfig): TensorSpec[] {
+  const { hidden_size: D, vocab_size: V, num_hidden_layers: L } = config;
+  const norm = normOf(config);
   return [
     { name: 'model.embed_tokens.weight', shape: [V, D], kind: 'embedding' },
-    ...Array.from({ length: config.num_hidden_layers }, (_, layer) => layerTensors(config, layer)).flat(),
+    ...Array.from({ length: L }, (_, layer) => layerTensors(config, layer)).flat(),
     norm('model.norm', D),
     matrix('lm_head', V, D),
+    ...Array.from({ length: mtpBlocks(config) }, (_, block) => mtpTensors(config, L + block)).flat(),
   ];
 }
 
-function layerTensors(config: Step3Config, layer: number): TensorSpec[] {
-  const { hidden_size: D, intermediate_size: I, share_q_dim: Q, head_dim: d } = config;
-  const heads = config.num_attention_heads * d;
+/** A block that predicts one token further: a decoder layer between a projection and a head of its own. */
+function mtpTensors(config: ModelConfig, layer: number): TensorSpec[] {
+  const { hidden_size: D, vocab_size: V } = config;
+  const norm = normOf(config);
+  const at = `model.layers.${layer}`;
+  return [
+    norm(`${at}.enorm`, D),
+    norm(`${at}.hnorm`, D),
+    matrix(`${at}.eh_proj`, D, 2 * D),
+    ...layerTensors(config, layer),
+    norm(`${at}.transformer.shared_head.norm`, D),
+    matrix(`${at}.transformer.shared_head.output`, V, D),
+  ];
+}
+
+function layerTensors(config: ModelConfig, layer: number): TensorSpec[] {
+  const { hidden_size: D } = config;
+  const { attention, ffn } = layerFacts(config, layer);
+  const norm = normOf(config);
   const at = `model.layers.${layer}`;
   return [
     norm(`${at}.input_layernorm`, D),
-    matrix(`${at}.self_attn.q_proj`, Q, D),
-    norm(`${at}.self_attn.inter_norm`, Q),
-    matrix(`${at}.self_attn.wq`, heads, Q),
-    matrix(`${at}.self_attn.k_proj`, d, D),
-    matrix(`${at}.self_attn.v_proj`, d, D),
-    matrix(`${at}.self_attn.o_proj`, D, heads),
+    ...attentionTensors(attention, D, `${at}.self_attn`, norm),
     norm(`${at}.post_attention_layernorm`, D),
-    ...(config.moe_layers.includes(layer) ? moeTensors(config, at) : mlpTensors(`${at}.mlp`, D, I)),
+    ...ffnTensors(ffn, D, at),
+  ];
+}
+
+function attentionTensors(facts: AttentionFacts, D: number, at: string, norm: Norm): TensorSpec[] {
+  const { heads, kvHeads, headDim, latent } = facts;
+  const query =
+    latent === undefined
+      ? [matrix(`${at}.q_proj`, heads * headDim, D)]
+      : [
+          matrix(`${at}.q_proj`, latent, D),
+          norm(`${at}.inter_norm`, latent),
+          matrix(`${at}.wq`, heads * headDim, latent),
+        ];
+  return [
+    ...query,
+    matrix(`${at}.k_proj`, kvHeads * headDim, D),
+    matrix(`${at}.v_proj`, kvHeads * headDim, D),
+    ...(facts.headNorm ? [norm(`${at}.q_norm`, headDim), norm(`${at}.k_norm`, headDim)] : []),
+    ...(facts.gate ? [matrix(`${at}.g_proj`, heads, D)] : []),
+    matrix(`${at}.o_proj`, D, heads * headDim),
   ];
 }
 
 /** The shared expert is a sibling of `moe`, not inside it. */
-function moeTensors(config: Step3Config, at: string): TensorSpec[] {
-  const { hidden_size: D, moe_num_experts: E, moe_intermediate_size: F, share_expert_dim: S } = config;
+function ffnTensors(ffn: FfnFacts, D: number, at: string): TensorSpec[] {
+  if (ffn.kind === 'dense') return mlpTensors(`${at}.mlp`, D, ffn.width);
+  const { experts: E, scoring } = ffn.routing;
   return [
     matrix(`${at}.moe.gate`, E, D),
-    matrix(`${at}.moe.gate_proj`, E, F, D),
-    matrix(`${at}.moe.up_proj`, E, F, D),
-    matrix(`${at}.moe.down_proj`, E, D, F),
-    ...mlpTensors(`${at}.share_expert`, D, S),
+    ...(scoring === 'sigmoid' ? [{ name: `${at}.moe.router_bias`, shape: [E], kind: 'bias' } as const] : []),
+    matrix(`${at}.moe.gate_proj`, E, ffn.width, D),
+    matrix(`${at}.moe.up_proj`, E, ffn.width, D),
+    matrix(`${at}.moe.down_proj`, E, D, ffn.width),
+    ...mlpTensors(`${at}.share_expert`, D, ffn.shareWidth),
   ];
 }
 
@@ -73,6 +116,9 @@ function matrix(module: string, ...shape: number[]): TensorSpec {
   return { name: `${module}.weight`, shape, kind: 'matrix' };
 }
 
-function norm(module: string, width: number): TensorSpec {
-  return { name: `${module}.weight`, shape: [width], kind: 'norm' };
+type Norm = (module: string, width: number) => TensorSpec;
+
+function normOf(config: ModelConfig): Norm {
+  const kind = hasCentredNorms(config) ? 'centred norm' : 'norm';
+  return (module, width) => ({ name: `${module}.weight`, shape: [width], kind });
 }

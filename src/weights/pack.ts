@@ -1,7 +1,8 @@
 /** Streams checkpoint tensors into the device layout, a bounded piece at a time. */
-import { type FileRows, isPlain, packRows, rowBytes } from '../formats/index.ts';
-import { decodeWeights, PLAIN_BYTES, padRow, type PlainFormat } from '../tensor.ts';
+
 import { WeightError } from '../errors.ts';
+import { type FileRows, isPlain, packRows, rowBytes } from '../formats/index.ts';
+import { decodeWeights, PLAIN_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { Placement, WeightMatrix, WeightPart, WeightShard, WeightVector } from './layout.ts';
 
@@ -11,6 +12,7 @@ const PIECE_BYTES = 16 * 1024 * 1024;
 /** Packed bytes for one place of a shard's buffer. */
 export interface Piece {
   readonly offset: number;
+  /** Valid until the next piece is asked for, which takes their place: fresh memory costs more than filling it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Checkpoint bytes that were read to make it. */
   readonly sourceBytes: number;
@@ -28,15 +30,25 @@ export async function* packShard(
 ): AsyncGenerator<Piece> {
   const size = rowBytes(shard, matrix.cols);
   const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / size));
+  const packed = new Uint8Array(Math.min(rowsEach, shard.rowCount) * size);
   let offset = 0;
   for (let e = 0; e < shard.expertCount; e++) {
     for (let r = 0; r < shard.rowCount; r += rowsEach) {
       const begin = shard.rowBegin + r;
       const end = shard.rowBegin + Math.min(shard.rowCount, r + rowsEach);
-      const bytes = new Uint8Array((end - begin) * size);
+      const bytes = packed.subarray(0, (end - begin) * size).fill(0);
       let sourceBytes = 0;
       for (const part of matrix.parts) {
-        sourceBytes += await packPart(checkpoint, matrix, shard, part, shard.expertBegin + e, begin, end, bytes);
+        sourceBytes += await packPart(
+          checkpoint,
+          matrix,
+          shard,
+          part,
+          shard.expertBegin + e,
+          begin,
+          end,
+          bytes,
+        );
       }
       yield { offset, bytes, sourceBytes };
       offset += bytes.length;
@@ -141,7 +153,7 @@ function firstAtOrAfter(p: Placement, count: number, target: number): number {
 }
 
 /**
- * A norm's gamma as f32, padded with zeros to a multiple of 8.
+ * A vector as f32, padded with zeros to a multiple of 8; norms that are stored less 1 get it back here.
  *
  * @throws WeightError when a value is NaN or infinite.
  */
@@ -156,5 +168,6 @@ export async function packVector(
   if (!isPlain(weight.format))
     throw new WeightError(checkpoint.name, vector.tensor, 'a norm in f32, f16 or bf16', weight.format);
   decodeWeights(weight.format, values, 0, vector.length, out);
+  for (let i = 0; i < vector.length; i++) out[i] += vector.plus;
   return out;
 }

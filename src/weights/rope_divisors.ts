@@ -55,7 +55,8 @@ function candidates(
   if (points.length === 0) {
     // A step: any length between the last wave that is kept and the first that is stretched will do.
     const first = waves[divisors.findIndex((divisor) => divisor > 1)];
-    return [make(first * (1 - 1e-6), 1 + 1e-9), make(Math.floor(first), 1 + 1e-9)];
+    const power = 2 ** Math.floor(Math.log2(first));
+    return [make(power, USUAL_HIGH), make(Math.floor(first), 1 + 1e-9)];
   }
   const usual = points.map(({ x, s }) => make((s * (USUAL_HIGH - LOW) + LOW) / x, USUAL_HIGH));
   if (points.length === 1) return usual;

@@ -1,15 +1,14 @@
 /** Writes a checkpoint to a directory in the Hugging Face layout. Node only: import it dynamically. */
-import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { configToJson } from '../config/index.ts';
 import { WeightError } from '../errors.ts';
+import { isPlain } from '../tensor.ts';
 import { byteTokenizer, MIN_BYTE_VOCAB } from './byte_tokenizer.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { INDEX_FILE } from './index_file.ts';
-import { isPlain } from '../tensor.ts';
+import { checkSpace, SHARD_BYTES, writeJson, writeShards } from './folder_node.ts';
 import { dtypeOf } from './stored_blocks.ts';
 import type { CheckpointWeight } from './tensor_data.ts';
-import { writeSafetensors, writeWhole } from './writer_node.ts';
 
 /** How {@link writeCheckpoint} writes. */
 export interface WriteCheckpointOptions {
@@ -38,7 +37,7 @@ const OURS =
 export async function writeCheckpoint(
   checkpoint: Checkpoint,
   dir: string,
-  { onProgress, shardBytes = 4 * 2 ** 30, force = false }: WriteCheckpointOptions = {},
+  { onProgress, shardBytes = SHARD_BYTES, force = false }: WriteCheckpointOptions = {},
 ): Promise<void> {
   await mkdir(dir, { recursive: true });
   const present = await readdir(dir);
@@ -67,12 +66,6 @@ async function removeCheckpoint(dir: string): Promise<void> {
   for (const file of await readdir(dir)) if (OURS.test(file)) await rm(join(dir, file));
 }
 
-async function checkSpace(bytes: number, dir: string): Promise<void> {
-  const { bavail, bsize } = await statfs(dir);
-  const free = bavail * bsize;
-  if (free < bytes) throw new WeightError(dir, undefined, `${bytes} bytes of free space`, `${free}`);
-}
-
 async function writeWeights(
   checkpoint: Checkpoint,
   dir: string,
@@ -91,48 +84,12 @@ async function writeWeights(
       }
     }
   };
-  const shards = splitShards(checkpoint.weights.values(), shardBytes);
-  const weightMap: Record<string, string> = {};
-  for (const [i, shard] of shards.entries()) {
-    const file = shardName(i, shards.length);
-    const tensors = shard.map((weight) => {
-      const { name, shape, format, file } = weight;
-      if (!isPlain(format)) throw new WeightError(file, name, 'f32, f16 or bf16', format);
-      return { name, shape, dtype: dtypeOf(format), pieces: () => pieces(weight) };
-    });
-    await writeSafetensors(join(dir, file), tensors, { format: 'pt' });
-    for (const { name } of shard) weightMap[name] = file;
-  }
-  if (shards.length > 1) {
-    await writeJson(join(dir, INDEX_FILE), {
-      metadata: { total_size: checkpoint.bytes },
-      weight_map: weightMap,
-    });
-  }
-}
-
-/** Cuts tensors, in their order, into shards of at most `shardBytes`. */
-export function splitShards<T extends { readonly bytes: number }>(
-  tensors: Iterable<T>,
-  shardBytes: number,
-): T[][] {
-  const shards: T[][] = [];
-  let room = 0;
-  for (const tensor of tensors) {
-    if (shards.length === 0 || tensor.bytes > room) {
-      shards.push([]);
-      room = shardBytes;
-    }
-    shards[shards.length - 1].push(tensor);
-    room -= tensor.bytes;
-  }
-  return shards;
-}
-
-/** File name of a shard. */
-export function shardName(index: number, count: number): string {
-  if (count === 1) return 'model.safetensors';
-  return `model-${String(index + 1).padStart(5, '0')}-of-${String(count).padStart(5, '0')}.safetensors`;
+  const units = Array.from(checkpoint.weights.values(), (weight) => {
+    const { name, shape, format, file, bytes } = weight;
+    if (!isPlain(format)) throw new WeightError(file, name, 'f32, f16 or bf16', format);
+    return { tensors: [{ name, shape, dtype: dtypeOf(format), pieces: () => pieces(weight) }], bytes };
+  });
+  await writeShards(dir, units, shardBytes);
 }
 
 async function writeTokenizer({ config }: Checkpoint, dir: string): Promise<void> {
@@ -140,10 +97,4 @@ async function writeTokenizer({ config }: Checkpoint, dir: string): Promise<void
   const files = byteTokenizer(config.vocab_size, config.eos_token_ids[0]);
   await writeJson(join(dir, 'tokenizer.json'), files.tokenizer);
   await writeJson(join(dir, 'tokenizer_config.json'), files.config);
-}
-
-function writeJson(path: string, json: unknown): Promise<void> {
-  return writeWhole(path, async (handle) => {
-    await handle.writeFile(`${JSON.stringify(json, undefined, 2)}\n`);
-  });
 }

@@ -1,5 +1,5 @@
 /** Seeded weights for any configuration, made on demand: no file, and any byte range without the rest. */
-import type { Step3Config } from '../config/index.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import {
   DTYPE_BYTES,
@@ -29,12 +29,12 @@ const BLOCK_PAIRS = 2 ** 16;
 /**
  * A checkpoint of seeded weights. An element depends only on the seed, its tensor's name and its index. Matrices are
  * uniform with variance 1 / fan_in, so that activations keep their scale from layer to layer; the embedding has
- * variance 1; norms lie within 0.1 of 1.
+ * variance 1; norms lie within 0.1 of 1, biases of routers within 0.2 of 0.
  * @param seed integer from 0 to 2^53 - 1; throws InputError for anything else
  * @param format element type; by default the configuration's own, else bf16
  */
 export function syntheticCheckpoint(
-  config: Step3Config,
+  config: ModelConfig,
   seed: number,
   format: PlainFormat = config.torch_dtype ?? 'bf16',
 ): Checkpoint {
@@ -72,7 +72,7 @@ interface Entry {
   readonly info: TensorInfo;
 }
 
-function layOut(config: Step3Config, file: string, dtype: DType): Map<string, Entry> {
+function layOut(config: ModelConfig, file: string, dtype: DType): Map<string, Entry> {
   const entries = new Map<string, Entry>();
   let begin = 0;
   for (const spec of expectedTensors(config)) {
@@ -87,6 +87,8 @@ function layOut(config: Step3Config, file: string, dtype: DType): Map<string, En
 /** Centre and half-width of a tensor's uniform distribution, whose variance is half-width² / 3. */
 function distribution({ kind, shape }: TensorSpec): [number, number] {
   if (kind === 'norm') return [1, 0.1];
+  if (kind === 'centred norm') return [0, 0.1];
+  if (kind === 'bias') return [0, 0.2];
   return [0, kind === 'embedding' ? Math.sqrt(3) : Math.sqrt(3 / (shape.at(-1) ?? 1))];
 }
 

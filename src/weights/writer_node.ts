@@ -1,7 +1,8 @@
-/** Writes safetensors files through Node's file handles. Node only: import it dynamically. */
+/** Writes safetensors and GGUF files through Node's file handles. Node only: import it dynamically. */
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { WeightError } from '../errors.ts';
+import { align, encodeGgufHeader, type GgufTensorHeader, ggufBytes, type TypedValue } from './gguf_writer.ts';
 import { byteLength, encodeHeader, type TensorHeader } from './safetensors.ts';
 
 /** A tensor to write; its bytes come in pieces of any size, asked for once. */
@@ -26,14 +27,28 @@ export async function writeSafetensors(
     await append(handle, header);
     for (const tensor of order) {
       const expected = byteLength(file, tensor.name, tensor.dtype, tensor.shape);
-      let written = 0;
-      for await (const piece of tensor.pieces()) {
-        written += piece.length;
-        if (written > expected) break;
-        await append(handle, piece);
-      }
-      if (written !== expected)
-        throw new WeightError(file, tensor.name, `${expected} bytes`, `${written} or more`);
+      await appendPieces(handle, file, tensor, expected);
+    }
+  });
+}
+
+/** A tensor of a GGUF file to write, as {@link TensorToWrite}. */
+export interface GgufTensorToWrite extends GgufTensorHeader {
+  pieces(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+/** Writes a GGUF file, under the same terms as {@link writeSafetensors}. */
+export async function writeGguf(
+  path: string,
+  metadata: ReadonlyMap<string, TypedValue>,
+  tensors: readonly GgufTensorToWrite[],
+): Promise<void> {
+  await writeWhole(path, async (handle) => {
+    await append(handle, encodeGgufHeader(metadata, tensors));
+    for (const tensor of tensors) {
+      const expected = ggufBytes(tensor);
+      await appendPieces(handle, basename(path), tensor, expected);
+      await append(handle, new Uint8Array(align(expected) - expected));
     }
   });
 }
@@ -53,6 +68,23 @@ export async function writeWhole(path: string, write: (handle: FileHandle) => Pr
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** A tensor's pieces, which must be `expected` bytes together. */
+async function appendPieces(
+  handle: FileHandle,
+  file: string,
+  tensor: TensorToWrite | GgufTensorToWrite,
+  expected: number,
+): Promise<void> {
+  let written = 0;
+  for await (const piece of tensor.pieces()) {
+    written += piece.length;
+    if (written > expected) break;
+    await append(handle, piece);
+  }
+  if (written !== expected)
+    throw new WeightError(file, tensor.name, `${expected} bytes`, `${written} or more`);
 }
 
 /** write(2) may take less than it was given. */

@@ -1,7 +1,9 @@
 // y[token, n] = out( sum_k x[token, k] * w[n, k] ) for many tokens: bound by arithmetic.
 //
-// A workgroup of 256 computes a tile of 64 tokens x 64 rows; each invocation holds 4 x 4 sums. Columns are walked 16 at
-// a time through workgroup memory, stored [k][token] and [k][row].
+// A workgroup of 256 computes a tile of 64 tokens x 128 rows; each invocation holds 8 x 4 sums, so that twelve loads of
+// four columns from workgroup memory feed 128 multiply-adds. Columns are walked 16 at a time; the next ones are already on
+// their way while the present ones are multiplied. Lanes of a subgroup share their tokens; their rows lie side by side in
+// workgroup memory, so that loads do not meet in the same banks.
 // Each sum adds its columns in order, whatever the number of tokens.
 //
 // Library files give load_weight8 (weight_*), load_x8 (x_blocks), tile_item (rows_*) and out4 (out_*).
@@ -11,7 +13,7 @@ const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
 const TOKENS: u32 = 64u;
-const ROWS: u32 = 64u;
+const ROWS: u32 = 128u;
 const BLOCKS: u32 = (K + 7u) / 8u;
 
 struct Params {
@@ -27,9 +29,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;       // [x rows, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [tokens, y_stride]
 
-// Scalars, since storing one component of a shared vec4 may touch its neighbours.
-var<workgroup> x_tile: array<f32, 1024>;  // [16, 64]: k, token
-var<workgroup> w_tile: array<f32, 1024>;  // [16, 64]: k, row
+// Four columns of a row each. Row n of the tile is at n % 4 * 32 + n / 4.
+var<workgroup> x_tile: array<vec4<f32>, 256>;  // [4, TOKENS]: quarter of the 16 columns, token
+var<workgroup> w_tile: array<vec4<f32>, 512>;  // [4, ROWS]
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
@@ -41,48 +43,56 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let first = workgroup_id.x * ROWS;
   let base = (expert - params.expert_begin) * params.row_count;
 
-  // Loading: invocations 0..127 bring x, the others w; each one block of 8 columns of one row.
-  let load_row = (li % 128u) / 2u;
-  let load_block = li % 2u;
-  let x_row = tile_item(tile, load_row).x_row;
-  let w_row = base + min(first + load_row, params.row_count - 1u);
+  // Loading: every invocation brings a block of 8 columns of w, the first half of them one of x too.
+  let row = li / 2u;
+  let part = li % 2u;
+  let x_row = tile_item(tile, row % TOKENS).x_row;
+  let w_row = base + min(first + row, params.row_count - 1u);
+  let x_at = part * 2u * TOKENS + row;
+  let w_at = part * 2u * ROWS + row % 4u * 32u + row / 4u;
+  var x_next = x_block(x_row, part, li);
+  var w_next = w_block(w_row, part);
 
-  // Computing: 16 x 16 invocations, 4 tokens x 4 rows each.
-  let token4 = li / 16u;
-  let row4 = li % 16u;
+  // Computing: tokens 8 * (li / 32) .. + 7, rows 4 * (li % 32) .. + 3.
+  let token8 = li / 32u * 8u;
+  let row4 = li % 32u;
   var s0 = vec4<f32>(0.0);
   var s1 = vec4<f32>(0.0);
   var s2 = vec4<f32>(0.0);
   var s3 = vec4<f32>(0.0);
+  var s4 = vec4<f32>(0.0);
+  var s5 = vec4<f32>(0.0);
+  var s6 = vec4<f32>(0.0);
+  var s7 = vec4<f32>(0.0);
 
   for (var block = 0u; block < BLOCKS; block += 2u) {
-    var b = Block8(vec4<f32>(0.0), vec4<f32>(0.0));
-    if (block + load_block < BLOCKS) {
-      if (li < 128u) {
-        b = load_x8(x_row, block + load_block);
-      } else {
-        b = load_weight8(w_row, block + load_block);
-      }
+    if (row < TOKENS) {
+      x_tile[x_at] = x_next.lo;
+      x_tile[x_at + TOKENS] = x_next.hi;
     }
-    let at = load_block * 512u + load_row;
-    for (var k = 0u; k < 4u; k++) {
-      if (li < 128u) {
-        x_tile[at + k * 64u] = b.lo[k];
-        x_tile[at + k * 64u + 256u] = b.hi[k];
-      } else {
-        w_tile[at + k * 64u] = b.lo[k];
-        w_tile[at + k * 64u + 256u] = b.hi[k];
-      }
-    }
+    w_tile[w_at] = w_next.lo;
+    w_tile[w_at + ROWS] = w_next.hi;
     workgroupBarrier();
-    for (var k = 0u; k < 16u; k++) {
-      let xa = k * 64u + token4 * 4u;
-      let wa = k * 64u + row4 * 4u;
-      let wv = vec4<f32>(w_tile[wa], w_tile[wa + 1u], w_tile[wa + 2u], w_tile[wa + 3u]);
-      s0 += x_tile[xa] * wv;
-      s1 += x_tile[xa + 1u] * wv;
-      s2 += x_tile[xa + 2u] * wv;
-      s3 += x_tile[xa + 3u] * wv;
+    x_next = x_block(x_row, block + 2u + part, li);
+    w_next = w_block(w_row, block + 2u + part);
+    for (var quarter = 0u; quarter < 4u; quarter++) {
+      let wa = quarter * ROWS + row4;
+      let w0 = w_tile[wa];
+      let w1 = w_tile[wa + 32u];
+      let w2 = w_tile[wa + 64u];
+      let w3 = w_tile[wa + 96u];
+      let columns = mat4x4<f32>(
+        vec4<f32>(w0.x, w1.x, w2.x, w3.x), vec4<f32>(w0.y, w1.y, w2.y, w3.y),
+        vec4<f32>(w0.z, w1.z, w2.z, w3.z), vec4<f32>(w0.w, w1.w, w2.w, w3.w));
+      let xa = quarter * TOKENS + token8;
+      s0 = add4(s0, x_tile[xa], columns);
+      s1 = add4(s1, x_tile[xa + 1u], columns);
+      s2 = add4(s2, x_tile[xa + 2u], columns);
+      s3 = add4(s3, x_tile[xa + 3u], columns);
+      s4 = add4(s4, x_tile[xa + 4u], columns);
+      s5 = add4(s5, x_tile[xa + 5u], columns);
+      s6 = add4(s6, x_tile[xa + 6u], columns);
+      s7 = add4(s7, x_tile[xa + 7u], columns);
     }
     workgroupBarrier();
   }
@@ -92,10 +102,37 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     return;
   }
   let count = min(4u, params.row_count - n);
-  store(tile, token4 * 4u, n, s0, count);
-  store(tile, token4 * 4u + 1u, n, s1, count);
-  store(tile, token4 * 4u + 2u, n, s2, count);
-  store(tile, token4 * 4u + 3u, n, s3, count);
+  store(tile, token8, n, s0, count);
+  store(tile, token8 + 1u, n, s1, count);
+  store(tile, token8 + 2u, n, s2, count);
+  store(tile, token8 + 3u, n, s3, count);
+  store(tile, token8 + 4u, n, s4, count);
+  store(tile, token8 + 5u, n, s5, count);
+  store(tile, token8 + 6u, n, s6, count);
+  store(tile, token8 + 7u, n, s7, count);
+}
+
+// sums + x . columns, column after column.
+fn add4(sums: vec4<f32>, x: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32> {
+  var s = fma(vec4<f32>(x.x), columns[0], sums);
+  s = fma(vec4<f32>(x.y), columns[1], s);
+  s = fma(vec4<f32>(x.z), columns[2], s);
+  return fma(vec4<f32>(x.w), columns[3], s);
+}
+
+// Blocks beyond the last are zero.
+fn x_block(row: u32, block: u32, li: u32) -> Block8 {
+  if (block < BLOCKS && li < 2u * TOKENS) {
+    return load_x8(row, block);
+  }
+  return Block8(vec4<f32>(0.0), vec4<f32>(0.0));
+}
+
+fn w_block(row: u32, block: u32) -> Block8 {
+  if (block < BLOCKS) {
+    return load_weight8(row, block);
+  }
+  return Block8(vec4<f32>(0.0), vec4<f32>(0.0));
 }
 
 fn store(tile: u32, i: u32, n: u32, v: vec4<f32>, count: u32) {

@@ -1,4 +1,5 @@
 // Joins the splits of mfa_decode: out[token, head] = sum_s e^(m_s - m) o_s / sum_s e^(m_s - m) l_s.
+// Then the head's gate, if it has one (library gate_*).
 // One workgroup per token and head. First the statistics of all splits, an invocation each; then an invocation owns one
 // vec4 column and every GROUPS-th split, so that many partial results are on their way at a time.
 // The order of additions depends on the number of splits alone.
@@ -6,6 +7,7 @@
 // --- specialised ---
 const HEADS: u32 = 4u;  // query heads
 const D: u32 = 16u;     // head_dim; rows are padded to D8
+const WINDOW: u32 = 0u; // positions that a query sees; 0 = all before it
 
 const WG: u32 = 256u;
 const D8: u32 = (D + 7u) / 8u * 8u;
@@ -34,7 +36,11 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let local = workgroup_id.x;
   let head = workgroup_id.y;
   let token = params.token_begin + local;
-  let used = places[token].y / params.split_len + 1u;
+  var seen = places[token].y;  // positions before the last
+  if (WINDOW > 0u) {
+    seen = min(seen, WINDOW - 1u);
+  }
+  let used = seen / params.split_len + 1u;
   let first = local * params.splits * HEADS + head;
 
   // A few splits are cheaper to look at by every invocation than to share.
@@ -104,6 +110,6 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     for (var g = 1u; g < GROUPS; g++) {
       total += columns[g * COLUMNS + li];
     }
-    attn[(token * HEADS + head) * COLUMNS + li] = total / sum;
+    attn[(token * HEADS + head) * COLUMNS + li] = total / sum * gate(token, head);
   }
 }

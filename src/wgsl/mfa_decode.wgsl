@@ -1,7 +1,7 @@
 // Attention of one query position over one slice of its context: all heads of a group share every K and V row read.
 //
-// Workgroup (split, token, head group): up to 64 query heads against positions [split * split_len, ...) up to the
-// token's own. Heads go in fours (quads), whose scores and weights are one vec4. Per tile of 64 keys, or 32 when there
+// Workgroup (split, token, head group): up to 64 query heads of one KV head against a slice of split_len positions, of
+// those up to the token's own, or of its last WINDOW only. Heads go in fours (quads), whose scores and weights are one vec4. Per tile of 64 keys, or 32 when there
 // are more than 32 heads:
 //   1. scores: an invocation makes a quad x TILE keys over every PARTS-th pair of columns, so that few heads still
 //      occupy all invocations; those of the first part add up the others;
@@ -17,12 +17,16 @@
 //
 // --- specialised ---
 const HEADS: u32 = 4u;       // all query heads
+const KV_HEADS: u32 = 1u;    // key/value heads, each of HEADS / KV_HEADS query heads
 const GROUP: u32 = 4u;       // heads of a workgroup, a multiple of 4
 const D: u32 = 16u;          // head_dim; rows are padded to D8
 const PAGE: u32 = 64u;       // positions of a page
+const WINDOW: u32 = 0u;      // positions that a query sees, which lie in a ring of pages; 0 = all before it
 
 const D8: u32 = (D + 7u) / 8u * 8u;
 const COLUMNS: u32 = D8 / 4u;  // even
+const HEADS_PER_KV: u32 = HEADS / KV_HEADS;
+const GROUPS_PER_KV: u32 = (HEADS_PER_KV + GROUP - 1u) / GROUP;
 const QUADS: u32 = GROUP / 4u;
 const KEYS: u32 = select(32u, 64u, QUADS <= 8u);
 const LOWEST: vec4<f32> = vec4<f32>(-3.0e38);
@@ -71,12 +75,14 @@ var<workgroup> rows: array<u32, 2u * KEYS>;          // [2, KEYS], of this tile 
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
   let token = params.token_begin + workgroup_id.y;
   let place = places[token];
-  let begin = workgroup_id.x * params.split_len;
+  let begin = first_seen(place.y) + workgroup_id.x * params.split_len;
   let end = min(begin + params.split_len, place.y + 1u);
   if (begin >= end) {
     return;  // mfa_combine knows which splits are empty
   }
-  let head0 = workgroup_id.z * GROUP;
+  let kv_head = workgroup_id.z / GROUPS_PER_KV;
+  let head0 = kv_head * HEADS_PER_KV + workgroup_id.z % GROUPS_PER_KV * GROUP;
+  let heads_end = (kv_head + 1u) * HEADS_PER_KV;
   let soft_quad = li / SOFT_LANES;
   let column = li % COLUMNS;
   let quad_row = li / COLUMNS % QUAD_ROWS;
@@ -86,7 +92,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   var acc: array<vec4<f32>, QUADS_PER_LANE * 4u>;
 
   if (li < KEYS) {
-    rows[li] = cache_row(place.x, min(begin + li, end - 1u));
+    rows[li] = cache_row(place.x, min(begin + li, end - 1u)) + kv_head;
   }
   workgroupBarrier();
   var now = 0u;  // where the rows of this tile begin
@@ -94,7 +100,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     let count = min(KEYS, end - base);
     var next_row = 0u;
     if (li < KEYS) {
-      next_row = cache_row(place.x, min(base + KEYS + li, end - 1u));
+      next_row = cache_row(place.x, min(base + KEYS + li, end - 1u)) + kv_head;
     }
     score(token, head0, li, now, count);
     if (li < KEYS) {
@@ -178,7 +184,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       s += (peaks[i] + peaks[i + 1u]) + (peaks[i + 2u] + peaks[i + 3u]);
     }
     for (var i = 0u; i < 4u; i++) {
-      if (head0 + soft_quad * 4u + i < HEADS) {
+      if (head0 + soft_quad * 4u + i < heads_end) {
         part_ml[out + soft_quad * 4u + i] = vec2<f32>(maximum[i], s[i]);
       }
     }
@@ -208,7 +214,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   if (key_group == 0u) {
     for (var a = 0u; a < QUADS_PER_LANE * 4u; a++) {
       let head = (quad_row + a / 4u * QUAD_ROWS) * 4u + a % 4u;
-      if (head < GROUP && head0 + head < HEADS) {
+      if (head < GROUP && head0 + head < heads_end) {
         part_o[(out + head) * COLUMNS + column] = acc[a];
       }
     }
@@ -266,8 +272,21 @@ fn score(token: u32, head0: u32, li: u32, now: u32, count: u32) {
   }
 }
 
+// The first position that a query at `position` sees.
+fn first_seen(position: u32) -> u32 {
+  if (WINDOW > 0u) {
+    return position - min(position, WINDOW - 1u);
+  }
+  return 0u;
+}
+
+// Row of the first KV head at a position.
 fn cache_row(sequence: u32, position: u32) -> u32 {
-  return page_table[sequence * params.max_pages + position / PAGE] * PAGE + position % PAGE;
+  var page = position / PAGE;
+  if (WINDOW > 0u) {
+    page %= params.max_pages;
+  }
+  return (page_table[sequence * params.max_pages + page] * PAGE + position % PAGE) * KV_HEADS;
 }
 
 // Where a head's query starts, in vec4s; heads beyond the last repeat it and are not stored.

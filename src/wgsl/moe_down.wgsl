@@ -8,7 +8,7 @@
 // more buffers than a call binds, each call adds what its own hold.
 //
 // Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*), weights (weight_*), load_x8
-// (x_blocks), route_token (route_softmax), out4 (out_add).
+// (x_blocks), route_token (route_token, score_*), out4 (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup

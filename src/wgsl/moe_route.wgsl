@@ -1,4 +1,4 @@
-// Routing of tokens to experts, a workgroup for each token: route_softmax chooses and weighs, this stores.
+// Routing of tokens to experts, a workgroup for each token: route_token chooses and weighs, this stores.
 //
 // --- specialised ---
 const WG: u32 = 64u;  // invocations of a workgroup, at least TOP_K
@@ -6,7 +6,7 @@ const WG: u32 = 64u;  // invocations of a workgroup, at least TOP_K
 @group(0) @binding(1) var<storage, read_write> expert_ids: array<u32>;      // [tokens, TOP_K]
 @group(0) @binding(2) var<storage, read_write> expert_weights: array<f32>;  // [tokens, TOP_K]
 
-// local_invocation_index, for route_softmax.
+// local_invocation_index, for route_token.
 var<private> invocation: u32;
 
 @compute @workgroup_size(WG)

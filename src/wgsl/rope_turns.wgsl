@@ -4,11 +4,11 @@
 // The library turns gives rotation().
 //
 // --- specialised ---
-const HALF: u32 = 8u;   // head_dim / 2
+const HALF: u32 = 8u;   // half of the elements of a head that are rotated
 const PAGE: u32 = 64u;  // positions of a page
 
 struct Params {
-  max_pages: u32,  // entries per sequence in page_table
+  max_pages: u32,  // entries per sequence in page_table; positions of a window wrap around in them
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +23,8 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let token = workgroup_id.x;
   let place = places[token];
   if (li == 0u) {
-    cache_rows[token] = page_table[place.x * params.max_pages + place.y / PAGE] * PAGE + place.y % PAGE;
+    let page = place.y / PAGE % params.max_pages;
+    cache_rows[token] = page_table[place.x * params.max_pages + page] * PAGE + place.y % PAGE;
   }
   for (var i = li; i < HALF; i += 64u) {
     turns[token * HALF + i] = rotation(place.y, frequencies[i]).yx;

@@ -28,7 +28,7 @@ describe.skipIf(gpu === undefined)('a synthetic model', () => {
   afterAll(() => model?.dispose());
 
   it('decodes past a power of two of the context, and gives its pages back', async () => {
-    const free = model.pages.free;
+    const free = model.pages.whole.free;
     const row = await benchDecode(model, { batch: 2, context: 250, steps: 8 }, CEILINGS);
     expect(row.dispatches).toBeGreaterThan(30);
     for (const [name, value] of Object.entries(row)) {
@@ -36,7 +36,7 @@ describe.skipIf(gpu === undefined)('a synthetic model', () => {
       expect(value, name).toBeGreaterThanOrEqual(0);
       expect(Number.isFinite(value), name).toBe(true);
     }
-    expect(model.pages.free).toBe(free);
+    expect(model.pages.whole.free).toBe(free);
   });
 
   it('refuses what it has no room for', async () => {

@@ -68,7 +68,7 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     expect(lines).toHaveLength(1);
     const row = JSON.parse(lines[0]);
     expect(row).toMatchObject({ kernel: 'rmsnorm', us: result.rows[0].us, ceilings: result.ceilings });
-    const svg = plot([row]);
+    const svg = await plot([row]);
     expect(svg).toContain(row.shape);
     expect(svg).not.toMatch(/NaN|undefined/);
   });

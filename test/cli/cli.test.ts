@@ -73,11 +73,13 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+const COMMANDS = ['run', 'logits', 'perplexity', 'synth', 'info', 'bench', 'cost', 'doctor', 'demo'];
+
 describe('help', () => {
-  it.each(['run', 'logits', 'perplexity', 'synth', 'info', 'doctor', 'demo'])(
+  it.each([...COMMANDS, 'bench kernels', 'bench decode'].filter((name) => name !== 'bench'))(
     'of %s has an example and the exit codes',
     async (name) => {
-      const { code, stdout } = await step3([name, '--help']);
+      const { code, stdout } = await step3([...name.split(' '), '--help']);
       expect(code).toBe(0);
       for (const part of [
         `Usage: step3 ${name}`,
@@ -93,8 +95,9 @@ describe('help', () => {
 
   it('without a command lists all of them', async () => {
     const { code, stdout } = await step3([]);
-    expect(code).toBe(0);
+    for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     expect(stdout).toContain('Exit codes:');
+    expect(code).toBe(0);
   });
 });
 
@@ -131,6 +134,10 @@ describe('wrong input', () => {
       3,
       /empty directory/,
     ],
+    ['an unknown model to cost', ['cost', '--model', 'gpt'], 2, /model: expected a file, or one of/],
+    ['unknown hardware', ['cost', '--hardware', 'H900'], 2, /hardware: expected one of h800, h20/],
+    ['hardware that is no file', ['cost', '--hardware', '/none.json'], 3, /none\.json: hardware/],
+    ['a context of nothing', ['cost', '--context', '0'], 2, /--context/],
     ['no seed', ['synth', '--config', 'step3-tiny', '--output', 'NEW'], 2, /--seed/],
     [
       'chunked without a chunk',
@@ -204,6 +211,31 @@ describe('commands', () => {
     const card = await json(['info', '--model', tiny]);
     expect(card).toMatchObject({ name: tiny, layers: 4, moe_layers: 2, parameters: 261432, tokenizer: true });
     expect((await step3(['info', '--model', tiny])).stdout).toMatch(/^model +.*\nlayers +4 /);
+  });
+
+  it('info tells windows from whole contexts, and counts blocks that draft', async () => {
+    expect(await json(['info', '--model', 'step35-flash'])).toMatchObject({
+      layers: 45,
+      // 12 full layers of 8 KV heads of 128; 33 sliding ones keep 512 positions.
+      kv_bytes_per_token: { f16: 12 * 2 * 8 * 128 * 2 },
+      window_bytes: { f16: 33 * 512 * 2 * 8 * 128 * 2 },
+      window: 512,
+      draft_blocks: 3,
+    });
+    expect(await json(['info', '--model', 'step3'])).toMatchObject({ window: 0, draft_blocks: 0 });
+  });
+
+  it('run --draft: the same tokens in steps that verify drafts', async () => {
+    const model = at('step35');
+    await step3(['synth', '--config', 'step35-tiny', '--output', model, '--seed', '4']);
+    const args = ['run', '--model', model, '--tokens', '1,2,3,4', '--max-tokens', '8', '--device', 'cpu'];
+    const plain = await json(args);
+    const drafted = await json([...args, '--draft', '2']);
+    expect(drafted.sequences).toEqual(plain.sequences);
+    expect(drafted).toMatchObject({ drafted: expect.any(Number), acceptance_rate: expect.any(Number) });
+    const refused = await step3(['run', '--model', tiny, '--tokens', '1', '--draft', '1', '--device', 'cpu']);
+    expect(refused.code).toBe(2);
+    expect(said(refused)[0]).toMatch(/draft: expected an integer in 0\.\.0/);
   });
 
   it('synth keeps to the seed and replaces a checkpoint only with --force', async () => {

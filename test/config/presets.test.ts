@@ -21,6 +21,15 @@ describe('presets', () => {
     expect(billions()).toBe(316.29);
   });
 
+  it('step35-flash has the parameters of the released model, part by part', () => {
+    const trunk = /^(?!model\.layers\.4[567]\.)/;
+    const mtp = /^model\.layers\.45\./;
+    expect(parameters('step35-flash', trunk) / 1e9).toBeCloseTo(196.96, 2);
+    expect(parameters('step35-flash', mtp) / 1e9).toBeCloseTo(0.809, 3);
+    expect(parameters('step35-flash', /moe\.(gate|up|down)_proj/) / 1e9).toBeCloseTo(190.25, 2);
+    expect(parameters('step35-tiny') * 2).toBeLessThan(1_000_000);
+  });
+
   it('the others have the size that their names promise', () => {
     expect(parameters('step3-mini') / 1e9).toBeCloseTo(1.04, 2);
     expect(parameters('step3-small') / 1e6).toBeCloseTo(100, 0);
@@ -31,7 +40,7 @@ describe('presets', () => {
     ['step3-mini', 8],
     ['step3-small', 16],
     ['step3-tiny', 128],
-  ])('%s divides every width of step3 by %i', (name, divisor) => {
+  ] as const)('%s divides every width of step3 by %i', (name, divisor) => {
     const small = preset(name);
     const large = PRESETS.step3;
     for (const field of [

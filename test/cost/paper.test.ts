@@ -1,8 +1,8 @@
 /** The printed tables of the Step-3 report. */
 import { describe, expect, it } from 'vitest';
-import { HARDWARE, PAPER_HARDWARE } from '../../src/cost/hardware.ts';
+import { HARDWARE, PAPER_HARDWARE } from '../../src/cost/cards.ts';
 import { attentionLayerSeconds } from '../../src/cost/layer_time.ts';
-import { COST_MODELS } from '../../src/cost/models.ts';
+import { COST_MODELS } from '../../src/cost/presets.ts';
 import { bestPairing, pairing } from '../../src/cost/price.ts';
 import { denseBatch, minimumSparsity, modelSparsity, moeBatch } from '../../src/cost/sparsity.ts';
 import { type Cell, paperTables } from '../../src/cost/tables.ts';
@@ -41,6 +41,14 @@ describe('what a decoded token needs', () => {
     expect((parameters(COST_MODELS['step3.5-flash']).total / 1e9).toFixed(2)).toBe('196.96');
   });
 
+  it('active parameters of Step-3.5-Flash without routers and head-wise gates are the 11.39 billion seen elsewhere', () => {
+    const [routers, gates] = [42 * 4096 * 288, 4096 * (12 * 64 + 33 * 96)];
+    const { total, active } = parameters(COST_MODELS['step3.5-flash']);
+    expect((active / 1e9).toFixed(2)).toBe('11.46');
+    expect(((active - routers - gates) / 1e9).toFixed(2)).toBe('11.39');
+    expect(((total - gates) / 1e9).toFixed(2)).toBe('196.94');
+  });
+
   it.each([
     ['deepseek-v3', 37],
     ['qwen3-235b', 22],
@@ -77,6 +85,25 @@ describe('prices', () => {
     expect(computed.toFixed(3)).toBe(printed.toFixed(3));
   });
 
+  // Figures 1 and 2 print no numbers; these were computed apart, from the tables.
+  it.each([
+    ['deepseek-v3', 'h800', 0.0677, 0.2109],
+    ['kimi-k2', 'h800', 0.0648, 0.208],
+    ['qwen3-235b', 'h20', 0.0618, 0.1933],
+    ['qwen3-32b', 'h20', 0.0828, 0.2618],
+    ['llama4-maverick', 'h20', 0.0672, 0.1343],
+    ['minimax-m1', 'h20', 0.0947, 0.1506],
+    ['ernie-4.5', 'h20', 0.0839, 0.2349],
+    ['pangu-pro', 'h20', 0.0559, 0.1902],
+    ['step3', 'h20', 0.055, 0.1288],
+  ])('totals of %s, with attention on %s', (model, attention, ...totals) => {
+    for (const [i, context] of [8192, 32768].entries()) {
+      const best = bestPairing(tokenCost(COST_MODELS[model], context), PAPER_HARDWARE);
+      expect(best).toMatchObject({ attention: HARDWARE[attention], ffn: HARDWARE.h800 });
+      expect(best.total).toBeCloseTo(totals[i], 4);
+    }
+  });
+
   it('names the hardware of the best pairing', () => {
     const step3 = bestPairing(tokenCost(COST_MODELS.step3, 8192), PAPER_HARDWARE);
     expect([step3.attention.name, step3.ffn.name]).toEqual(['H20', 'H800']);
@@ -84,16 +111,16 @@ describe('prices', () => {
     expect([dsv3.attention.name, dsv3.ffn.name]).toEqual(['H800', 'H800']);
   });
 
-  // Figure 3: the whole model on H800 at 8K, 32K and 128K.
+  // Figure 3 prints no numbers either: the whole model on H800 at 8K, 32K and 128K.
   it.each([
     ['llama4-maverick', [0.175, 0.376, 1.177]],
     ['minimax-m1', [0.179, 0.346, 1.013]],
     ['step3', [0.063, 0.19, 0.7]],
-  ])('one kind of hardware: %s on H800', (model, printed) => {
+  ])('one kind of hardware: %s on H800', (model, expected) => {
     const totals = [8192, 32768, 131072].map(
       (context) => pairing(tokenCost(COST_MODELS[model], context), HARDWARE.h800, HARDWARE.h800).total,
     );
-    for (const [i, total] of totals.entries()) expect(Math.abs(total - printed[i])).toBeLessThan(0.0006);
+    for (const [i, total] of totals.entries()) expect(Math.abs(total - expected[i])).toBeLessThan(0.0006);
   });
 });
 
@@ -135,6 +162,20 @@ describe('throughput', () => {
     expect((50 * system.computed) / system.printed).toBeCloseTo(ms, 1);
   });
 
+  it('implies times per token between the roofline and the aim', () => {
+    const times = cells('Table 8: time');
+    expect(times).toHaveLength(3);
+    for (const { computed, printed } of times) {
+      expect(computed).toBeLessThan(printed);
+      expect(printed).toBeLessThan(50);
+    }
+  });
+
+  it('with four FFN instances is limited by what 40 GB/s per port carry, to within a percent', () => {
+    const [{ computed, printed }] = cells('§7.3');
+    expect(Math.abs(computed / printed - 1)).toBeLessThan(0.01);
+  });
+
   it('falls with attention instances as the report extrapolates', () => {
     const at = (name: string) => cells('Table 8').find(({ row }) => row === name)!.computed;
     expect(((4039 * at('4A2F')) / at('2A2F')).toFixed(0)).toBe('2693');
@@ -151,6 +192,8 @@ describe('throughput', () => {
     ['step3', 'a800', 32768, 1158],
     ['deepseek-v3', 'h20', 32768, 4260],
     ['qwen3-235b', 'h800', 32768, 1287],
+    // 16 query heads per key head, a quarter of the rows that Hopper multiplies.
+    ['qwen3-235b', 'h20', 8192, 495],
     ['qwen3-235b', 'a800', 8192, 551],
     ['qwen3-235b', 'a800', 32768, 2162],
   ])('layer of %s on %s at %d', (model, card, context, micros) => {

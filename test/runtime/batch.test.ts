@@ -32,11 +32,11 @@ function largest(a: Float32Array, b: Float32Array): number {
 const sameBits = (a: Float32Array, b: Float32Array) =>
   Buffer.compare(Buffer.from(a.buffer), Buffer.from(b.buffer)) === 0;
 
-describe.skipIf(gpu === undefined)('batches', () => {
+describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'])('batches of %s', (name) => {
   it('five ragged sequences give the logits of each alone within 1e-4', async () => {
-    const golden = await readGolden('step3-tiny');
+    const golden = await readGolden(name);
     const sequences = ragged(golden.tokens);
-    const model = await loadModel(golden.folder, options);
+    const model = await loadModel(golden.source, options);
     try {
       for (const mode of ['prefill', 'decode'] as const) {
         const together = await model.logits(sequences, { mode });
@@ -51,9 +51,9 @@ describe.skipIf(gpu === undefined)('batches', () => {
   });
 
   it('deterministic: bit for bit the same alone, in a batch, in any chunks, on other pages, and again', async () => {
-    const golden = await readGolden('step3-tiny');
+    const golden = await readGolden(name);
     const sequences = ragged(golden.tokens);
-    const model = await loadModel(golden.folder, { ...options, deterministic: true });
+    const model = await loadModel(golden.source, { ...options, deterministic: true });
     try {
       const want: Float32Array[] = [];
       for (const tokens of sequences) want.push((await model.logits([tokens]))[0]);
@@ -78,7 +78,7 @@ describe.skipIf(gpu === undefined)('batches', () => {
     } finally {
       model.dispose();
     }
-    const again = await loadModel(golden.folder, { ...options, deterministic: true });
+    const again = await loadModel(golden.source, { ...options, deterministic: true });
     const first = (await again.logits([sequences[0]], { mode: 'decode' }))[0];
     const second = (await again.logits([sequences[0]], { mode: 'prefill' }))[0];
     again.dispose();

@@ -131,14 +131,14 @@ for (const device of ['gpu', 'cpu'] as const) {
       }
       expect(() => model.generate('text')).toThrow(InputError);
       expect((await collect(model, [golden.tokens.slice(0, 3)], { maxTokens: 2 })).tokens[0].length).toBe(2);
-      expect(model.pages.free).toBe(model.pages.pages);
+      expect(model.pages.whole.free).toBe(model.pages.whole.pages);
       model.dispose();
     });
 
     it('leaving the loop early frees the pages', async () => {
       const { golden, model } = await load();
       for await (const _ of model.generate(golden.tokens, { maxTokens: 30, stopTokens: [] })) break;
-      expect(model.pages.free).toBe(model.pages.pages);
+      expect(model.pages.whole.free).toBe(model.pages.whole.pages);
       model.dispose();
     });
   });

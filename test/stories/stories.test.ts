@@ -7,9 +7,9 @@ import type { Model } from '../../src/runtime/model.ts';
 import { perplexity, textTokens } from '../../src/runtime/perplexity.ts';
 import { loadTokenizer, type TextCodec } from '../../src/runtime/text.ts';
 import { readHeader } from '../../src/weights/safetensors.ts';
-import { memoryFile } from '../../src/weights/source.ts';
+import { decodeUtf8, memoryFile } from '../../src/weights/source.ts';
 import { directorySource } from '../../src/weights/source_node.ts';
-import { fixture } from '../golden.ts';
+import { fixture, readFixture } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
 const STORIES = fileURLToPath(new URL('../../weights/stories', import.meta.url));
@@ -25,7 +25,7 @@ describe('tokenizer of weights/stories', () => {
   let cases: TokenizerCase[];
   beforeAll(async () => {
     codec = (await loadTokenizer(directorySource(STORIES), 4096)) as TextCodec;
-    const file = JSON.parse(await readFile(fixture('stories/tokenizer-cases.json'), 'utf8'));
+    const file = JSON.parse(decodeUtf8('cases', await readFixture('stories/tokenizer-cases.json')));
     cases = Array.isArray(file) ? file : file.cases;
   });
 

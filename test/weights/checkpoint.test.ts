@@ -1,24 +1,22 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { configToJson } from '../../src/config/index.ts';
+import { configToJson, preset } from '../../src/config/index.ts';
 import { WeightError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { firstNonFinite } from '../../src/weights/finite.ts';
 import { expectedTensors } from '../../src/weights/names.ts';
 import { encodeSafetensors, readHeader } from '../../src/weights/safetensors.ts';
 import { memorySource } from '../../src/weights/source.ts';
-import { directorySource } from '../../src/weights/source_node.ts';
+import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { fixtureSource } from '../golden.ts';
 import { digests, loadAll, readBytes, TINY, text, tinyFiles, tinyTensors } from './support.ts';
-
-const fixtures = (name: string) =>
-  directorySource(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)));
 
 describe.each([
   ['step3-tiny', 5, 'F32', 101],
   ['step3-small-bf16', 4, 'BF16', 384],
+  ['step35-tiny', 6, 'F32', 97],
 ])('golden checkpoint %s', (name, layers, dtype, vocab) => {
   it('opens and reads, every tensor finite', async () => {
-    const checkpoint = await openCheckpoint(fixtures(name));
+    const checkpoint = await openCheckpoint(fixtureSource(name));
     expect(checkpoint.config.num_hidden_layers).toBe(layers);
     expect([...checkpoint.weights.keys()]).toEqual(
       expectedTensors(checkpoint.config).map((spec) => spec.name),
@@ -32,7 +30,7 @@ describe.each([
   });
 
   it('has golden logits of its vocabulary', async () => {
-    const file = (await fixtures(name).open('golden.safetensors'))!;
+    const file = (await fixtureSource(name).open('golden.safetensors'))!;
     const { tensors } = await readHeader(file);
     await file.close();
     const logits = tensors.find((tensor) => tensor.name === 'logits');
@@ -101,5 +99,42 @@ describe('openCheckpoint', () => {
     };
     await expect(openCheckpoint(counting)).rejects.toThrow(WeightError);
     expect(open).toBe(0);
+  });
+});
+
+describe('prediction blocks of a Step-3.5-Flash', () => {
+  const config = preset('step35-tiny');
+  const open = async (keep: (name: string) => boolean) => {
+    const tensors = (await loadAll(syntheticCheckpoint(config, 2))).filter(({ name }) => keep(name));
+    const files = new Map([
+      ['config.json', text(configToJson(config))],
+      ['model.safetensors', encodeSafetensors(tensors)],
+    ]);
+    return openCheckpoint(memorySource('blocks', files));
+  };
+  const layerOf = (name: string) => Number(/layers\.(\d+)/.exec(name)?.[1] ?? 0);
+
+  it.each([0, 1, 3])('%i in the file, however many the configuration counts', async (blocks) => {
+    const checkpoint = await open((name) => layerOf(name) < config.num_hidden_layers + blocks);
+    expect(checkpoint.config).toMatchObject({ num_nextn_predict_layers: blocks });
+  });
+
+  it('must be whole, and none may be left out in between', async () => {
+    await expect(open((name) => name !== 'model.layers.6.eh_proj.weight')).rejects.toThrow(
+      /layers\.6\.eh_proj/,
+    );
+    await expect(open((name) => layerOf(name) !== 6)).rejects.toThrow(/layers\.7\..*only tensors/);
+  });
+
+  it('an expert_bias beside the router_bias is left alone', async () => {
+    const tensors = await loadAll(syntheticCheckpoint(config, 2));
+    const { dtype } = tensors[0];
+    tensors.push({ name: 'model.layers.1.moe.expert_bias', dtype, shape: [8], bytes: new Uint8Array(16) });
+    const files = new Map([
+      ['config.json', text(configToJson(config))],
+      ['model.safetensors', encodeSafetensors(tensors)],
+    ]);
+    const checkpoint = await openCheckpoint(memorySource('bias', files));
+    expect(checkpoint.weights.has('model.layers.1.moe.expert_bias')).toBe(false);
   });
 });

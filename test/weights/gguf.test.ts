@@ -1,10 +1,13 @@
 /** The GGUF container: what a header says, files that are wrong on purpose, and whole checkpoints. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gguf as independentReader } from '@huggingface/gguf';
 import { describe, expect, it } from 'vitest';
 import { WeightError } from '../../src/errors.ts';
+import { openModelSource } from '../../src/runtime/load_model.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { ggmlTypeOf } from '../../src/weights/ggml_types.ts';
 import { readGguf } from '../../src/weights/gguf.ts';
@@ -338,6 +341,33 @@ describe('checkpoints in GGUF files', () => {
       await checkpoint.close();
     } finally {
       await rm(folder, { recursive: true });
+    }
+  });
+
+  it('opens over HTTP by ranges, by the address of the file', async () => {
+    const file = ggufFile(STEP3, step3Tensors('q8_0'));
+    const asked: number[] = [];
+    const server = createServer((request, response) => {
+      const [, from, to] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? [];
+      if (request.url !== '/models/a%20b.gguf' || from === undefined)
+        return void response.writeHead(404).end();
+      const part = file.slice(Number(from), Number(to) + 1);
+      asked.push(part.length);
+      const range = `bytes ${from}-${Number(from) + part.length - 1}/${file.length}`;
+      response.writeHead(206, { 'content-range': range }).end(part);
+    });
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const { checkpoint } = await openModelSource(`http://127.0.0.1:${port}/models/a%20b.gguf`);
+      const { values } = await checkpoint.weights.get('lm_head.weight')!.readRows(0, 1, 2);
+      expect(values).toHaveLength(34);
+      expect(asked.at(-1)).toBe(34);
+      await checkpoint.close();
+      const folder = openModelSource(new URL(`http://127.0.0.1:${port}/models/`));
+      await expect(folder).rejects.toThrow(/config\.json/);
+    } finally {
+      server.close();
     }
   });
 });

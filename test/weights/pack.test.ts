@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { preset } from '../../src/config/index.ts';
+import { layerFacts, preset } from '../../src/config/index.ts';
 import { padRow } from '../../src/tensor.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { checkpointFormats, qkvLayout, weightLayout } from '../../src/weights/layout.ts';
@@ -39,7 +39,7 @@ it.each([
   const checkpoint = syntheticCheckpoint(config, 5, 'f32');
   const d = config.head_dim;
   const limit = c.rows * WIDTH * 4;
-  const { keyAt } = qkvLayout(config);
+  const { keyAt } = qkvLayout(layerFacts(config, 0).attention);
   const source = async (tensor: string, cols: number) => {
     const name = `model.layers.0.self_attn.${tensor}.weight`;
     const values = floats(await readBytes(checkpoint, name, 0, checkpoint.weights.get(name)!.bytes));

@@ -5,9 +5,11 @@ import { KERNELS } from '../../src/kernels/index.ts';
 import { kernelWgsl } from '../../src/kernels/kernel.ts';
 import { specialise } from '../../src/wgsl/specialise.ts';
 
+const SIZES = { K: 1, X_STRIDE: 8, Y_STRIDE: 8, Y_AT: 0 };
+
 describe('specialise', () => {
   it('replaces constants by name, keeps their types, and puts directives first', () => {
-    const { text, bindings } = specialise(['rmsnorm'], { K: 100, X_STRIDE: 104 }, ['subgroups']);
+    const { text, bindings } = specialise(['rmsnorm'], { ...SIZES, K: 100, X_STRIDE: 104 }, ['subgroups']);
     expect(text.startsWith('enable subgroups;\n')).toBe(true);
     expect(text).toContain('const K: u32 = 100u;');
     expect(text).toContain('const X_STRIDE: u32 = 104u;');
@@ -17,10 +19,8 @@ describe('specialise', () => {
   it('names a missing and an unknown constant, and colliding bindings', () => {
     expect(() => specialise(['rmsnorm'], { K: 1 })).toThrow(KernelError);
     expect(() => specialise(['rmsnorm'], { K: 1 })).toThrow(/no value for the constant X_STRIDE/);
-    expect(() => specialise(['rmsnorm'], { K: 1, X_STRIDE: 8, WIDTH: 3 })).toThrow(
-      /unknown constants: WIDTH/,
-    );
-    expect(() => specialise(['rmsnorm', 'lib/norm_rms'], { K: 1, X_STRIDE: 8 })).toThrow(/collide/);
+    expect(() => specialise(['rmsnorm'], { ...SIZES, WIDTH: 3 })).toThrow(/unknown constants: WIDTH/);
+    expect(() => specialise(['rmsnorm', 'lib/norm_rms'], SIZES)).toThrow(/collide/);
   });
 
   it('every kernel declares exactly the bindings of its WGSL, for every shape and variant', () => {

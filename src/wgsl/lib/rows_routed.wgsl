@@ -1,5 +1,5 @@
 // Tile of a mixture of experts for few tokens: a single (token, choice) pair, whose expert is found from the router
-// logits on the spot (route_softmax), so that nothing has to be routed or grouped before. TOKENS is 1.
+// logits on the spot (route_token), so that nothing has to be routed or grouped before. TOKENS is 1.
 struct Item {
   valid: bool,
   x_row: u32,

@@ -63,14 +63,14 @@ def write_json(path, value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", required=True)
-    parser.add_argument("--weights", required=True)
+    parser.add_argument("--weights", required=True, nargs="+", help="one file, or the parts that distill.py wrote")
     parser.add_argument("--out", required=True)
     parser.add_argument("--dense", action="store_true")
     args = parser.parse_args()
     config = Config.load(args.config)
     config = config.dense_twin() if args.dense else config
     model = Model(config)
-    model.load_state_dict(torch.load(args.weights, map_location="cpu"))
+    model.load_state_dict({n: t for path in args.weights for n, t in torch.load(path, map_location="cpu").items()})
     os.makedirs(args.out, exist_ok=True)
     tensors = {name: t.detach().bfloat16().contiguous() for name, t in model.state_dict().items()}
     save_file(tensors, os.path.join(args.out, "model.safetensors"), metadata={"format": "pt"})

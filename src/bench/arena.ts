@@ -1,0 +1,156 @@
+/**
+ * Calls that are timed for calibration. Their weights and caches are ranges of one large buffer that is filled once, so
+ * that hundreds of shapes cost no allocation, and successive dispatches read ranges that no cache holds.
+ */
+import { type AnyKernel, bindingBytes, type Variant } from '../kernels/kernel.ts';
+import { encodeValues, seededRandom } from '../kernels/verify.ts';
+import type { Gpu } from '../runtime/device.ts';
+import { fillBuffer } from '../runtime/fill.ts';
+import { GpuMemory } from '../runtime/memory.ts';
+import { type CompiledKernel, type PipelineCache, uniformBytes } from '../runtime/pipelines.ts';
+import { benchContents, isStreamed } from './contents.ts';
+
+/** Offsets of storage bindings are multiples of this on every adapter. */
+const ALIGN = 256;
+
+/** Most ranges that take turns. */
+const MAX_RANGES = 2048;
+
+/** Bytes over which ranges are spread: beyond what caches hold. */
+const COLD_BYTES = 400e6;
+
+/** The large buffer. */
+export class Arena {
+  readonly gpu: Gpu;
+  readonly buffer: GPUBuffer;
+
+  /** Allocates and fills `bytes`; what the device objects to is reported by `Gpu.check`. */
+  constructor(gpu: Gpu, bytes: number) {
+    this.gpu = gpu;
+    this.buffer = gpu.device.createBuffer({
+      label: 'arena',
+      size: Math.floor(bytes / ALIGN) * ALIGN,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+    });
+    const random = seededRandom(1);
+    // As bf16 these lie within ±1/64, as f16 within ±2: both are finite.
+    const values = Float64Array.from({ length: 512 * 1024 }, () => (random() * 2 - 1) / 64);
+    fillBuffer(gpu.device, this.buffer, encodeValues('bf16', values));
+  }
+
+  get bytes(): number {
+    return this.buffer.size;
+  }
+
+  dispose(): void {
+    this.buffer.destroy();
+  }
+}
+
+/** One call, ready to be dispatched. */
+export class ProbeCall {
+  readonly compiled: CompiledKernel;
+  readonly workgroups: readonly [number, number, number];
+  /** Bytes of all ranges that take turns; those of one range where weights stay the same. */
+  readonly workingSet: number;
+  readonly #groups: GPUBindGroup[] = [];
+  readonly #memory: GpuMemory;
+  #turn = 0;
+
+  private constructor(
+    compiled: CompiledKernel,
+    workgroups: readonly [number, number, number],
+    memory: GpuMemory,
+    workingSet: number,
+  ) {
+    this.compiled = compiled;
+    this.workgroups = workgroups;
+    this.#memory = memory;
+    this.workingSet = workingSet;
+  }
+
+  /** Bytes of a call's weights and caches. */
+  static streamedBytes<P>(kernel: AnyKernel, p: P): number {
+    return Object.entries(kernel.bindings(p))
+      .filter((entry) => isStreamed(...entry))
+      .reduce((sum, [, spec]) => sum + Math.ceil(bindingBytes(spec) / ALIGN) * ALIGN, 0);
+  }
+
+  /**
+   * Compiles and binds. `cached`: every dispatch reads the same weights.
+   *
+   * @throws KernelError when the kernel does not compile; what the device reports.
+   */
+  static async create<P>(
+    arena: Arena,
+    pipelines: PipelineCache,
+    kernel: AnyKernel,
+    p: P,
+    variant: Variant,
+    cached: boolean,
+  ): Promise<ProbeCall> {
+    const { gpu } = arena;
+    kernel.check(p);
+    const compiled = await pipelines.get(kernel, p, variant);
+    const each = ProbeCall.streamedBytes(kernel, p);
+    const wanted = cached || each === 0 ? 1 : Math.ceil(COLD_BYTES / each);
+    const ranges = Math.max(1, Math.min(MAX_RANGES, wanted, each === 0 ? 1 : Math.floor(arena.bytes / each)));
+    const memory = new GpuMemory(gpu.device);
+    const call = new ProbeCall(
+      compiled,
+      kernel.workgroups(p, variant.team(gpu.caps)),
+      memory,
+      // A single range that is larger than any cache is as cold as many.
+      cached ? each : Math.max(each * ranges, COLD_BYTES),
+    );
+    const contents = benchContents(kernel, p, 1, (name, spec) => !isStreamed(name, spec));
+    const uniforms = uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p));
+    const buffers = new Map<string, GPUBuffer>();
+    for (const { name } of compiled.wgsl.bindings) {
+      const own = contents[name];
+      const uniform = !(name in kernel.bindings(p));
+      if (own === undefined && !uniform) continue;
+      const bytes = uniform ? uniforms : padded(own.unit);
+      const size = uniform ? uniforms.length : bindingBytes(own.spec);
+      const usage = uniform ? GPUBufferUsage.UNIFORM : GPUBufferUsage.STORAGE;
+      const buffer = memory.create(name, size, usage | GPUBufferUsage.COPY_DST, 'activations');
+      if (bytes.length > 0) fillBuffer(gpu.device, buffer, bytes);
+      buffers.set(name, buffer);
+    }
+    const specs = kernel.bindings(p);
+    for (let range = 0; range < ranges; range++) {
+      let offset = range * each;
+      const entries = compiled.wgsl.bindings.map(({ index, name }) => {
+        const buffer = buffers.get(name);
+        if (buffer !== undefined) return { binding: index, resource: { buffer } };
+        const size = bindingBytes(specs[name]);
+        const resource = { buffer: arena.buffer, offset, size: Math.ceil(size / 4) * 4 };
+        offset += Math.ceil(size / ALIGN) * ALIGN;
+        return { binding: index, resource };
+      });
+      call.#groups.push(gpu.device.createBindGroup({ layout: compiled.layout, entries }));
+    }
+    return call;
+  }
+
+  /** Encodes dispatches, each over the next range. */
+  encode(pass: GPUComputePassEncoder, dispatches: number): void {
+    pass.setPipeline(this.compiled.pipeline);
+    for (let i = 0; i < dispatches; i++) {
+      pass.setBindGroup(0, this.#groups[this.#turn++ % this.#groups.length]);
+      pass.dispatchWorkgroups(...this.workgroups);
+    }
+  }
+
+  /** Frees what belongs to the call alone. */
+  dispose(): void {
+    this.#memory.destroyAll();
+  }
+}
+
+function padded(unit: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (unit.length % 4 === 0) return unit;
+  const whole = new Uint8Array(Math.ceil(unit.length / 4) * 4);
+  whole.set(unit);
+  return whole;
+}

@@ -1,0 +1,180 @@
+/** Probes of the linear kernels. */
+import { dense, grouped } from '../kernels/linear.ts';
+import { routed } from '../kernels/linear_cases.ts';
+import { matmul } from '../kernels/matmul.ts';
+import { matmul_matrix } from '../kernels/matmul_matrix.ts';
+import { matvec } from '../kernels/matvec.ts';
+import { moe_down } from '../kernels/moe_down.ts';
+import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
+
+/** `[N, K]`, norm, cached. Deep and few, shallow and many, small and large. */
+const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: boolean])[] = [
+  [208, 416, true, COLD],
+  [1744, 416, false, COLD],
+  [5872, 416, true, COLD],
+  [80, 1664, true, COLD],
+  [1744, 1664, true, COLD],
+  [5872, 1664, true, COLD],
+  [208, 416, true, CACHED],
+  [1744, 416, false, CACHED],
+  [80, 3328, true, COLD],
+  [1744, 3328, true, COLD],
+  [3392, 13312, false, COLD],
+  [5872, 3328, false, COLD],
+  [11776, 3328, true, COLD],
+  [30208, 416, true, COLD],
+  [30208, 3328, true, COLD],
+  [1744, 3328, true, CACHED],
+  [5872, 1664, true, CACHED],
+];
+
+export function matvecProbes(tile: number, some: Some): ProbeShape[] {
+  return some(MATVEC, 8)
+    .map(([N, K, norm, cached]) =>
+      probe(
+        matvec,
+        `${N}x${K}${norm ? ' norm' : ''}, ${tile} tokens`,
+        dense(N, K, tile, { tile, norm: norm ? 'rms' : 'none' }),
+        cached,
+      ),
+    )
+    .concat(
+      tile < 4
+        ? []
+        : [
+            probe(matvec, '80x1664, 13 tokens', dense(80, 1664, 13, { tile, norm: 'rms' })),
+            probe(matvec, '1744x416, 13 tokens', dense(1744, 416, 13, { tile })),
+            probe(matvec, '1744x1664, 16 tokens', dense(1744, 1664, 16, { tile, norm: 'rms' })),
+          ],
+    );
+}
+
+export function routedProbes(some: Some): ProbeShape[] {
+  const one = { experts: 24, topK: 3, renormalise: false };
+  const many = { experts: 24, topK: 1, renormalise: false };
+  type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean];
+  const call = ([N, K, tokens, cached]: Shape) =>
+    probe(
+      matvec,
+      `24 experts ${N}x${K}, ${tokens} tokens`,
+      routed(tokens > 1 ? many : one, N, K, tokens, { norm: 'rms', out: 'swiglu' }),
+      cached,
+    );
+  const shapes: readonly Shape[] = [
+    [208, 416, 1],
+    [1744, 416, 1],
+    [592, 416, 1],
+    [1744, 1664, 1],
+    [208, 416, 1, CACHED],
+    [592, 416, 1, CACHED],
+    [208, 416, 4],
+    [1744, 416, 4],
+    [1744, 3328, 1],
+    [1744, 3328, 4],
+    [5872, 1664, 1],
+    [5872, 1664, 4],
+    [592, 416, 4, CACHED],
+  ];
+  return some(shapes, 6).map(call);
+}
+
+export function groupedMatvecProbes(some: Some): ProbeShape[] {
+  const call = (tile: number, N: number, K: number, pairs: number, norm: boolean, cached = COLD) =>
+    probe(
+      matvec,
+      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
+      grouped(12, N, K, pairs, norm ? 3 : 1, tile, { norm: norm ? 'rms' : 'none' }),
+      cached,
+    );
+  return [2, 4].flatMap((tile) =>
+    some(
+      [
+        call(tile, 208, 416, 12, true),
+        call(tile, 592, 416, tile * 12, true),
+        call(tile, 1744, 416, 12, true),
+        call(tile, 1744, 416, tile * 6, false),
+        call(tile, 208, 416, 24, true, CACHED),
+        call(tile, 592, 1664, tile * 6, false),
+        call(tile, 1744, 3328, 12, true),
+        call(tile, 5872, 3328, tile * 12, false),
+        call(tile, 592, 416, 24, false, CACHED),
+      ],
+      6,
+    ),
+  );
+}
+
+export function matmulProbes(): ProbeShape[] {
+  const call = (N: number, K: number, tokens: number) =>
+    probe(matmul, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile: 64 }));
+  const experts = (N: number, K: number, pairs: number) =>
+    probe(matmul, `6 experts ${N}x${K}, ${pairs} pairs`, grouped(6, N, K, pairs, 1, 64));
+  return [
+    ...[call(80, 208, 40), call(80, 1664, 40), call(592, 208, 64), call(592, 1664, 64), call(1744, 208, 64)],
+    ...[call(1744, 1664, 40), call(592, 208, 200)],
+    ...[experts(80, 208, 60), experts(208, 208, 60), experts(592, 208, 120), experts(592, 208, 60)],
+  ];
+}
+
+export function matrixProbes(): ProbeShape[] {
+  const call = (tile: number, N: number, K: number, tokens: number, cached = COLD) =>
+    probe(matmul_matrix, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile }), cached);
+  const experts = (tile: number, N: number, K: number, pairs: number) =>
+    probe(
+      matmul_matrix,
+      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
+      grouped(12, N, K, pairs, 1, tile),
+    );
+  // How a workgroup is laid out depends on N: below 4096, 8192, 12288 and above.
+  return [
+    ...[call(16, 240, 3328, 13), call(16, 1744, 416, 16), call(16, 1744, 3328, 16)],
+    ...[call(16, 3392, 1664, 7), call(16, 3392, 13312, 16), call(16, 1744, 3328, 16, CACHED)],
+    ...[call(16, 4400, 416, 16), call(16, 4400, 3328, 7), call(16, 7600, 1664, 16)],
+    ...[call(16, 7600, 13312, 16), call(16, 4400, 13312, 13), call(16, 4400, 1664, 16, CACHED)],
+    ...[call(16, 8528, 416, 16), call(16, 8528, 3328, 13), call(16, 11776, 1664, 16)],
+    ...[call(16, 11776, 13312, 16), call(16, 8528, 13312, 7), call(16, 8528, 416, 7, CACHED)],
+    ...[call(16, 12992, 416, 16), call(16, 12992, 3328, 7), call(16, 30208, 1664, 13)],
+    ...[call(16, 30208, 3328, 16), call(16, 60032, 3328, 16), call(16, 12992, 416, 16, CACHED)],
+    ...[call(64, 240, 416, 40), call(64, 240, 3328, 64), call(64, 1744, 1664, 64), call(64, 5872, 416, 40)],
+    ...[call(64, 5872, 3328, 64), call(64, 7600, 13312, 64), call(64, 11776, 3328, 64)],
+    ...[call(64, 20480, 1664, 64), call(64, 30208, 3328, 40), call(64, 60032, 416, 64)],
+    ...[call(64, 1744, 416, 64, CACHED), call(64, 1744, 1664, 40, CACHED), call(64, 5872, 416, 64, CACHED)],
+    ...[call(128, 240, 3328, 100), call(128, 1744, 416, 128), call(128, 5872, 3328, 128)],
+    ...[call(128, 11776, 3328, 200), call(128, 60032, 416, 128), call(128, 30208, 1664, 128)],
+    ...[experts(16, 208, 416, 60), experts(16, 1744, 416, 48), experts(16, 1744, 3328, 60)],
+    ...[experts(16, 5872, 1664, 48), experts(16, 592, 3328, 240), experts(16, 5872, 3328, 60)],
+    ...[experts(64, 208, 416, 300), experts(64, 1744, 416, 600), experts(64, 1744, 3328, 300)],
+    ...[experts(64, 5872, 1664, 600)],
+  ];
+}
+
+export function downProbes(some: Some): ProbeShape[] {
+  const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD) =>
+    probe(
+      moe_down,
+      `24 experts ${N}x${K}, shared ${shareK}, ${tokens} tokens`,
+      {
+        format: 'bf16',
+        tokens,
+        routing: { experts: 24, topK: tokens > 1 ? 1 : 3, renormalise: false },
+        K,
+        shareK,
+        N,
+        shard: { expertBegin: 0, expertCount: 24, rowBegin: 0, rowCount: N },
+        withShare: true,
+      },
+      cached,
+    );
+  return [
+    ...some(
+      [
+        ...[call(1, 208, 80, 208), call(1, 1744, 80, 208), call(1, 592, 416, 832), call(1, 1744, 416, 832)],
+        ...[call(1, 208, 80, 208, CACHED), call(1, 592, 416, 832, CACHED), call(4, 208, 80, 208)],
+        ...[call(4, 592, 416, 832), call(1, 1744, 1664, 832), call(1, 5872, 1664, 1664)],
+        ...[call(1, 3392, 3328, 3328), call(4, 1744, 1664, 1664), call(4, 5872, 1664, 1664)],
+        ...[call(4, 592, 80, 208, CACHED)],
+      ],
+      6,
+    ),
+  ];
+}

@@ -1,0 +1,222 @@
+/** Decoding steps as predicted and as measured: each call on its own, and whole steps as generation runs them. */
+import type { Calibration } from '../cost/calibration.ts';
+import { type Prediction, predict } from '../cost/predict.ts';
+import type { Model } from '../runtime/model.ts';
+import { benchDecode, type DecodeCase, gpuOf, resolveSpans, WARM_STEPS, withSequences } from './decode.ts';
+import { quantile } from './timing.ts';
+
+/** A prediction beside a measurement. */
+export interface Compared {
+  readonly predicted: number;
+  readonly measured: number;
+  /** predicted / measured - 1, in percent. */
+  readonly errorPercent: number;
+}
+
+/** Calls of the same name in all layers; microseconds of all of them. */
+export interface ComparedCalls extends Compared {
+  readonly label: string;
+  readonly kernel: string;
+  readonly family: string;
+  readonly calls: number;
+  readonly bytes: number;
+  readonly flops: number;
+  readonly bound: string;
+}
+
+/** One case of a sweep. */
+export interface ValidatedStep extends DecodeCase {
+  readonly prediction: Prediction;
+  readonly dispatches: number;
+  /** Milliseconds on the GPU; absent without timestamps. */
+  readonly gpuMs: Compared | undefined;
+  readonly tpotMs: Compared;
+  readonly hostMs: Compared;
+  readonly tokensPerSecond: number;
+  readonly mbuPercent: number;
+  readonly mfuPercent: number;
+  /** Absent without timestamps. */
+  readonly calls: readonly ComparedCalls[];
+  /** Distinct experts of a mixture layer: expected of even routing, and the mean over layers that was chosen. */
+  readonly experts: { readonly expected: number; readonly chosen: number } | undefined;
+}
+
+/** Most runs of which each call's median is taken. */
+const ROUNDS = 7;
+
+export function compared(predicted: number, measured: number): Compared {
+  return { predicted, measured, errorPercent: (predicted / measured - 1) * 100 };
+}
+
+/**
+ * Predicts a case from the calibration alone, then measures it.
+ *
+ * @throws InputError when the calibration lacks a kernel family; otherwise as `benchDecode`.
+ */
+export async function validateStep(
+  model: Model,
+  wanted: DecodeCase,
+  calibration: Calibration,
+): Promise<ValidatedStep> {
+  const { batch, context, steps } = wanted;
+  const middle = context + Math.floor((WARM_STEPS + steps) / 2);
+  const { plan } = await model.decodePlan(batch, middle);
+  const prediction = predict(plan, calibration, { context: middle });
+  const { read, fma_tflops, dispatch_us, round_trip_us } = calibration;
+  const memory = read[read.length - 1];
+  const row = await benchDecode(model, wanted, {
+    readGBs: memory.median,
+    readBytes: memory.bytes,
+    fmaTFLOPs: fma_tflops.median,
+    dispatchUs: dispatch_us.median,
+    roundTripUs: round_trip_us.median,
+  });
+  const calls = await compareCalls(model, wanted, prediction, calibration);
+  const scale = prediction.tpotMs / row.tpotMs;
+  return {
+    ...wanted,
+    prediction,
+    dispatches: row.dispatches,
+    gpuMs: row.gpuMs === undefined ? undefined : compared(prediction.gpuMs, row.gpuMs),
+    tpotMs: compared(prediction.tpotMs, row.tpotMs),
+    hostMs: compared(prediction.hostMs, row.encodeMs),
+    tokensPerSecond: row.tokensPerSecond,
+    mbuPercent: prediction.mbuPercent * scale,
+    mfuPercent: prediction.mfuPercent * scale,
+    calls,
+    experts: await expertLoads(model, wanted),
+  };
+}
+
+/** Every call in a pass of its own, less what such a pass costs. */
+async function compareCalls(
+  model: Model,
+  wanted: DecodeCase,
+  prediction: Prediction,
+  calibration: Calibration,
+): Promise<ComparedCalls[]> {
+  const executor = gpuOf(model);
+  if (!executor.gpu.timestamps) return [];
+  const count = Math.min(ROUNDS, wanted.steps);
+  const measured = await withSequences(model, { ...wanted, steps: count }, async () => {
+    const prepared = await model.decodePlan(wanted.batch, wanted.context + count);
+    const { calls } = prepared.plan;
+    const querySet = executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length });
+    try {
+      const rounds: number[][] = [];
+      for (let round = 0; round <= count; round++) {
+        await executor.run(prepared, [], { querySet, first: 0, perCall: true });
+        rounds.push(await resolveSpans(executor, querySet, calls.length));
+      }
+      // The first round is not counted.
+      return calls.map(({ label }, i) => ({
+        label,
+        us: quantile(
+          rounds.slice(1).map((round) => round[i]),
+          0.5,
+        ),
+      }));
+    } finally {
+      querySet.destroy();
+    }
+  });
+  const groups = new Map<string, { first: number; calls: number; us: number; predicted: number }>();
+  prediction.calls.forEach((call, i) => {
+    const name = `${layerless(call.label)} ${call.kernel}`;
+    const group = groups.get(name) ?? { first: i, calls: 0, us: 0, predicted: 0 };
+    group.calls++;
+    // Timestamps have a step of their own, so that a short call may seem to take less than its pass.
+    group.us += Math.max(calibration.timer_ns / 1e3, measured[i].us - calibration.pass_us.median);
+    group.predicted += call.us;
+    groups.set(name, group);
+  });
+  return [...groups.values()]
+    .sort((a, b) => b.us - a.us)
+    .map(({ first, calls, us, predicted }) => {
+      const { label, kernel, family, work, bound } = prediction.calls[first];
+      return {
+        label: layerless(label),
+        ...{ kernel, family, calls, bound },
+        bytes: work.cost.bytesRead + work.cost.bytesWritten,
+        flops: work.cost.flops,
+        ...compared(predicted, us),
+      };
+    });
+}
+
+/** The checkpoint's words with `*` for the layer. */
+function layerless(label: string): string {
+  return label.replace(/^layers\.\d+\./, 'layers.*.');
+}
+
+/** Most mixture layers that are looked at. */
+const MOST_LAYERS = 8;
+
+/** Which experts a step's tokens choose, by running it up to each router in turn. */
+async function expertLoads(
+  model: Model,
+  wanted: DecodeCase,
+): Promise<{ expected: number; chosen: number } | undefined> {
+  const { config } = model;
+  if (config.moe_layers.length === 0) return undefined;
+  const executor = gpuOf(model);
+  const { batch } = wanted;
+  const { moe_num_experts: experts, moe_top_k: topK } = config;
+  const chosen = await withSequences(model, { ...wanted, steps: 1 }, async (plan) => {
+    const counts: number[] = [];
+    for (const layer of config.moe_layers.slice(0, MOST_LAYERS)) {
+      const router = plan.calls.findIndex(({ label }) => label === `layers.${layer}.moe.gate`);
+      if (router < 0) continue;
+      const part = await executor.prepare({ ...plan, calls: plan.calls.slice(0, router + 1) });
+      try {
+        const stride = Math.ceil(experts / 8) * 8;
+        const [bytes] = await executor.run(part, [{ slot: 'router_logits', bytes: batch * stride * 4 }]);
+        counts.push(distinct(new Float32Array(bytes.buffer), batch, stride, experts, topK));
+      } finally {
+        executor.release(part);
+      }
+    }
+    return counts;
+  });
+  if (chosen.length === 0) return undefined;
+  return {
+    expected: experts * (1 - (1 - topK / experts) ** batch),
+    chosen: chosen.reduce((a, b) => a + b, 0) / chosen.length,
+  };
+}
+
+function distinct(
+  logits: Float32Array,
+  tokens: number,
+  stride: number,
+  experts: number,
+  topK: number,
+): number {
+  const used = new Set<number>();
+  for (let t = 0; t < tokens; t++) {
+    const own = logits.subarray(t * stride, t * stride + experts);
+    const order = Array.from(own.keys()).sort((a, b) => own[b] - own[a] || a - b);
+    for (const expert of order.slice(0, topK)) used.add(expert);
+  }
+  return used.size;
+}
+
+/** Errors of a sweep, as absolute percentages. */
+export interface ErrorSummary {
+  readonly count: number;
+  readonly medianPercent: number;
+  readonly p90Percent: number;
+  readonly worstPercent: number;
+}
+
+/** Median, 90th percentile and largest of |error|; undefined of none. */
+export function summarise(rows: readonly Compared[]): ErrorSummary | undefined {
+  if (rows.length === 0) return undefined;
+  const errors = rows.map(({ errorPercent }) => Math.abs(errorPercent));
+  return {
+    count: errors.length,
+    medianPercent: quantile(errors, 0.5),
+    p90Percent: quantile(errors, 0.9),
+    worstPercent: Math.max(...errors),
+  };
+}

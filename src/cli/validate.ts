@@ -1,0 +1,209 @@
+/** `step3 validate`: predicts decoding, measures it, and says how far off the prediction was. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import { WARM_STEPS } from '../bench/decode.ts';
+import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
+import { validateStep } from '../bench/validate.ts';
+import { PRESETS, preset } from '../config/index.ts';
+import type { Calibration } from '../cost/calibration.ts';
+import { InputError } from '../errors.ts';
+import { openDevice } from '../runtime/device.ts';
+import { openModelSource } from '../runtime/load_model.ts';
+import type { Model } from '../runtime/model.ts';
+import { cacheFolderStore } from '../runtime/selftest_node.ts';
+import { counts, printJson, say } from './bench_report.ts';
+import {
+  calibrationFile,
+  foreign,
+  readCalibration,
+  rounded,
+  storedCalibration,
+} from './calibration_store.ts';
+import { table } from './figures.ts';
+import { type CommonFlags, commonOptions, integer, openModel } from './options.ts';
+import { progress } from './progress.ts';
+import { scatterPlot, stackPlot } from './validate_plots.ts';
+import {
+  callsText,
+  type NamedStep,
+  plotStep,
+  reportMarkdown,
+  stepsText,
+  validationJson,
+} from './validate_report.ts';
+
+interface ValidateFlags extends CommonFlags {
+  readonly model: string;
+  readonly calibration?: string;
+  readonly batches: readonly number[];
+  readonly contexts: readonly number[];
+  readonly steps: number;
+  readonly kv: 'f32' | 'f16';
+  readonly calls?: true;
+  readonly adapter?: string;
+  readonly unsafeFast?: true;
+  readonly output: string;
+}
+
+/** The command's definition. */
+export function validateCommand(): Command {
+  const command = new Command('validate')
+    .description('Predict decoding from the calibration, then measure it, over a sweep.')
+    .option(
+      '--model <list>',
+      `checkpoint folders, or presets with weights that are a pattern (${Object.keys(PRESETS).join(', ')}), with :n for their first n layers; separated by commas`,
+      'step3-small',
+    )
+    .option('--calibration <file>', "what step3 calibrate wrote (default: the adapter's in the cache folder)")
+    .option('--batches <list>', 'sequences at a time', counts, [1, 4, 16, 64])
+    .option(
+      '--contexts <list>',
+      'positions attended to; those past a model are left out',
+      counts,
+      [256, 2048],
+    )
+    .option('--steps <n>', `steps that are counted, after ${WARM_STEPS} that are not`, integer(2), 24)
+    .addOption(
+      new Option('--kv <format>', 'storage of keys and values').choices(['f32', 'f16']).default('f16'),
+    )
+    .option('--calls', 'also print every call of every step')
+    .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
+    .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler")
+    .option('--output <folder>', 'where validate.json, validate.md and the plots go', 'step3-validation');
+  return commonOptions(command)
+    .addHelpText(
+      'after',
+      `
+Calls are timed in passes of their own, less what such a pass costs. The error is predicted / measured - 1.
+
+Example:
+  step3 validate --model step3-mini,weights/stories,step3:6 --batches 1,16 --contexts 256,4096`,
+    )
+    .action(run);
+}
+
+async function run(flags: ValidateFlags): Promise<void> {
+  const names = flags.model.split(',').map((name) => name.trim());
+  const steps: NamedStep[] = [];
+  const calibration = await calibrationFor(flags);
+  const bar = progress('validating', flags.json === true);
+  const cases = names.length * flags.batches.length * flags.contexts.length;
+  try {
+    for (const [at, name] of names.entries()) {
+      const { model, contexts } = await open(name, flags);
+      try {
+        for (const context of contexts) {
+          for (const batch of flags.batches) {
+            const wanted = { batch, context, steps: flags.steps };
+            steps.push({ model: name, ...(await validateStep(model, wanted, calibration)) });
+            bar.update(Math.max(steps.length, at * flags.batches.length * flags.contexts.length), cases);
+          }
+        }
+      } finally {
+        model.dispose();
+      }
+    }
+  } finally {
+    bar.stop();
+  }
+  const about = { date: new Date().toISOString(), kv: flags.kv, bounds_checks: flags.unsafeFast !== true };
+  const json = validationJson(steps, calibration, about);
+  await writeReport(flags.output, steps, calibration, json);
+  if (flags.calls === true) {
+    for (const step of steps) {
+      say(flags, `${step.model}, batch ${step.batch}, context ${step.context}\n${callsText(step)}\n`);
+    }
+  }
+  say(flags, `${stepsText(steps)}\n${table([['written to', flags.output]])}`);
+  if (flags.json === true) printJson(json);
+}
+
+async function writeReport(
+  folder: string,
+  steps: readonly NamedStep[],
+  calibration: Calibration,
+  json: object,
+): Promise<void> {
+  const adapter = calibration.adapter.device || calibration.adapter.description;
+  const plots = steps.map(plotStep);
+  const files = { scatter: 'validate-scatter.svg', stack: 'validate-steps.svg' };
+  await mkdir(folder, { recursive: true });
+  await Promise.all([
+    writeFile(join(folder, 'validate.json'), `${JSON.stringify(json, rounded)}\n`),
+    writeFile(join(folder, files.scatter), scatterPlot(plots, adapter)),
+    writeFile(join(folder, files.stack), stackPlot(plots, adapter)),
+    writeFile(join(folder, 'validate.md'), reportMarkdown(steps, calibration, [files.scatter, files.stack])),
+  ]);
+}
+
+/**
+ * The calibration that the flags name, or the adapter's own.
+ *
+ * @throws InputError when there is none, or it is another adapter's.
+ */
+async function calibrationFor(flags: ValidateFlags): Promise<Calibration> {
+  const checks = flags.unsafeFast !== true;
+  const named = flags.calibration === undefined ? undefined : await readCalibration(flags.calibration);
+  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
+  try {
+    const found = named ?? (await storedCalibration(gpu, checks));
+    if (found === undefined) {
+      const file = calibrationFile(gpu, checks);
+      throw new InputError('calibration', `what step3 calibrate writes, in ${file}`, 'no file');
+    }
+    const difference = foreign(found, gpu, checks);
+    if (difference === undefined) return found;
+    throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);
+  } finally {
+    gpu.dispose();
+  }
+}
+
+/** A preset's first layers, or a checkpoint; with the contexts that it has room for. */
+async function open(
+  name: string,
+  flags: ValidateFlags,
+): Promise<{ model: Model; contexts: readonly number[] }> {
+  const maxBatch = Math.max(...flags.batches);
+  const [base, layers] = name.split(':');
+  const known = Object.hasOwn(PRESETS, base);
+  if (!known) {
+    const contexts = fitting(flags, await mostPositions(name));
+    const maxContext = Math.max(...contexts) + flags.steps + WARM_STEPS;
+    const device = { ...flags, selfTest: true, matrixUnits: true };
+    return { model: await openModel(name, device, { maxBatch, maxContext }), contexts };
+  }
+  const whole = preset(base);
+  const config = layers === undefined ? whole : cutLayers(whole, Number(layers));
+  const contexts = fitting(flags, config.max_seq_len);
+  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
+  const bar = progress('filling', flags.json === true);
+  try {
+    const model = await syntheticModel(gpu, config, {
+      maxContext: Math.max(...contexts) + flags.steps + WARM_STEPS,
+      maxBatch,
+      kv: flags.kv,
+      selfTestStore: cacheFolderStore(),
+      onProgress: (done, total) => bar.update(done, total),
+    });
+    return { model, contexts };
+  } finally {
+    bar.stop();
+  }
+}
+
+/** The contexts that leave room for all steps; InputError when there is none. */
+function fitting({ contexts, steps }: ValidateFlags, most: number): number[] {
+  const room = most - steps - WARM_STEPS;
+  const found = contexts.filter((context) => context <= room);
+  if (found.length === 0) throw new InputError('contexts', `at most ${room}`, contexts);
+  return found;
+}
+
+/** Positions that a checkpoint's model has. */
+async function mostPositions(folder: string): Promise<number> {
+  const { checkpoint } = await openModelSource(folder);
+  await checkpoint.close();
+  return checkpoint.config.max_seq_len;
+}

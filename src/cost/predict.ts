@@ -1,0 +1,127 @@
+/** Predicts the time of a decoding step from its plan and an adapter's calibration. */
+import { InputError } from '../errors.ts';
+import type { KernelCall, Plan } from '../model/plan.ts';
+import type { Calibration } from './calibration.ts';
+import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
+import { type Work, workOf } from './work.ts';
+
+/** What a prediction depends on beside plan and calibration. */
+export interface PredictOptions {
+  /** Positions that every sequence attends to. */
+  readonly context: number;
+  /** Whether sampling only looks for the largest logit. Default true. */
+  readonly greedy?: boolean;
+}
+
+/** A call of the step. */
+export interface PredictedCall {
+  readonly label: string;
+  readonly kernel: string;
+  readonly family: string;
+  readonly work: Work;
+  readonly terms: Terms;
+  /** Microseconds in the step, without {@link PredictedCall.switchUs}. */
+  readonly us: number;
+  /** Microseconds for a pipeline other than that of the call before. */
+  readonly switchUs: number;
+  readonly bound: Bound;
+}
+
+/** A step. */
+export interface Prediction {
+  readonly calls: readonly PredictedCall[];
+  readonly bytes: number;
+  readonly flops: number;
+  /** Milliseconds on the GPU. */
+  readonly gpuMs: number;
+  /** Milliseconds of the host to encode and submit the step. */
+  readonly hostMs: number;
+  /** Time per output token: the longer of GPU, with the gap between steps, and host. */
+  readonly tpotMs: number;
+  readonly tokensPerSecond: number;
+  /** Bytes per TPOT in percent of the bandwidth of reading memory. */
+  readonly mbuPercent: number;
+  /** FLOPs per TPOT in percent of the fastest arithmetic that the plan uses. */
+  readonly mfuPercent: number;
+  /** What bounds the step: the host, or what most of the GPU's time is bound by. */
+  readonly bound: Bound | 'host';
+  /** Share of the GPU's time in calls bound by each, in percent. */
+  readonly boundPercent: Readonly<Record<Bound, number>>;
+}
+
+/**
+ * The time of each call of `plan` and of the step, from the second step of its kind on: what caches hold is what the step
+ * before left there.
+ *
+ * @throws InputError naming the family when the calibration lacks one that the plan needs.
+ */
+export function predict(plan: Plan, calibration: Calibration, options: PredictOptions): Prediction {
+  const { context, greedy = true } = options;
+  const { subgroup } = calibration.adapter;
+  const works = plan.calls.map((call) => workOf(call, { context, subgroup, greedy }));
+  const bytes = sum(works.map(({ cost }) => cost.bytesRead + cost.bytesWritten));
+  const flops = sum(works.map(({ cost }) => cost.flops));
+  const workingSet = sum(works.map((work) => work.streamed + work.cost.bytesWritten));
+  let before = '';
+  const calls = plan.calls.map((call, i): PredictedCall => {
+    const work = works[i];
+    const terms = termsOf(lawOf(calibration, work.family), work, calibration, workingSet);
+    const pipeline = pipelineOf(call);
+    const switchUs = pipeline === before ? 0 : Math.max(0, calibration.switch_us.median);
+    before = pipeline;
+    return {
+      label: call.label,
+      kernel: call.kernel.name,
+      family: work.family,
+      work,
+      terms,
+      us: timeOf(terms),
+      switchUs,
+      bound: boundOf(terms),
+    };
+  });
+  const gpuUs = sum(calls.map(({ us, switchUs }) => us + switchUs));
+  const hostUs = calibration.host_step_us.median + calls.length * calibration.host_dispatch_us.median;
+  const gapUs = Math.max(0, calibration.gap_us.median);
+  const tpotUs = Math.max(gpuUs + gapUs, hostUs);
+  const { read, fma_tflops, matrix_tflops } = calibration;
+  const matrix = works.some(({ units }) => units === 'matrix') ? matrix_tflops : null;
+  const boundPercent = { launch: 0, memory: 0, compute: 0, latency: 0 };
+  for (const { bound, us, switchUs } of calls) boundPercent[bound] += ((us + switchUs) / gpuUs) * 100;
+  const most = (Object.entries(boundPercent) as [Bound, number][]).reduce((a, b) => (b[1] > a[1] ? b : a));
+  return {
+    calls,
+    bytes,
+    flops,
+    gpuMs: gpuUs / 1e3,
+    hostMs: hostUs / 1e3,
+    tpotMs: tpotUs / 1e3,
+    tokensPerSecond: (plan.tokens / tpotUs) * 1e6,
+    mbuPercent: (bytes / tpotUs / 1e3 / read[read.length - 1].median) * 100,
+    mfuPercent: (flops / tpotUs / 1e6 / (matrix ?? fma_tflops).median) * 100,
+    bound: hostUs > gpuUs + gapUs ? 'host' : most[0],
+    boundPercent,
+  };
+}
+
+/** The law of a family; InputError when it was not calibrated. */
+export function lawOf(calibration: Calibration, family: string): Law {
+  const found = Object.hasOwn(calibration.families, family) ? calibration.families[family] : undefined;
+  if (found === undefined) {
+    throw new InputError(
+      'calibration',
+      `the kernel family '${family}', made with the same options (step3 calibrate)`,
+      Object.keys(calibration.families),
+    );
+  }
+  return found.law;
+}
+
+/** Calls with the same text share a pipeline. */
+function pipelineOf({ kernel, variant, params }: KernelCall): string {
+  return JSON.stringify([kernel.name, variant.name, kernel.libs(params), kernel.constants(params)]);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}

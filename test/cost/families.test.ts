@@ -1,0 +1,110 @@
+/** Whether what calibration probes is what plans need, and nothing that they run. No GPU. */
+import { describe, expect, it } from 'vitest';
+import { probeShapes } from '../../src/bench/probe_shapes.ts';
+import { PRESETS } from '../../src/config/index.ts';
+import { workOf } from '../../src/cost/work.ts';
+import { type Capabilities, pickVariant } from '../../src/kernels/kernel.ts';
+import { PAGE } from '../../src/kernels/paged.ts';
+import type { Plan } from '../../src/model/plan.ts';
+import { planDecode } from '../../src/model/plans.ts';
+import { weightLayout } from '../../src/weights/layout.ts';
+
+const LARGE: Capabilities = {
+  subgroups: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  matrixUnits: true,
+  shaderF16: true,
+  maxBindingBytes: 2 ** 31 - 4,
+  maxWorkgroups: 65535,
+};
+const SOFTWARE: Capabilities = {
+  ...LARGE,
+  subgroupMinSize: 8,
+  subgroupMaxSize: 8,
+  matrixUnits: false,
+  maxBindingBytes: 128 * 1024 ** 2,
+};
+const ADAPTERS = [
+  { name: 'a large GPU', caps: LARGE, brief: false },
+  { name: 'a software driver', caps: SOFTWARE, brief: true },
+];
+
+/** Plans of the presets that an adapter is for: software drivers do not run the released model's widths. */
+function plans(caps: Capabilities): Plan[] {
+  const configs = Object.values(PRESETS).filter((config) => caps === LARGE || config.hidden_size < 1000);
+  return configs.flatMap((config) => {
+    const layout = weightLayout(config, () => ({ format: 'bf16' }), caps.maxBindingBytes);
+    return [1, 4, 16, 64].flatMap((batch) =>
+      [256, 2048].map((context) => {
+        const cache = {
+          sequences: batch,
+          maxContext: context,
+          pages: (context / PAGE) * batch,
+          kv: 'f16',
+        } as const;
+        return planDecode(config, { layout, cache, caps, deterministic: false }, batch, context);
+      }),
+    );
+  });
+}
+
+describe.each(ADAPTERS)('probes for $name', ({ caps, brief }) => {
+  const options = { subgroup: caps.subgroupMaxSize, greedy: true };
+  const probes = probeShapes(caps, brief).map((probe) => {
+    const { kernel, params } = probe;
+    const { context = 1 } = params as { context?: number };
+    const variant = pickVariant(kernel, caps);
+    const work = workOf(
+      { kernel, params, variant },
+      { ...options, greedy: probe.greedy, context, even: true },
+    );
+    return { ...probe, work };
+  });
+
+  it('are calls that their kernels accept, with finite work', () => {
+    for (const { kernel, params, shape, work } of probes) {
+      expect(() => kernel.check(params), shape).not.toThrow();
+      const { cost, ...rest } = work;
+      for (const value of Object.values({ ...cost, ...rest })) {
+        if (typeof value !== 'number') continue;
+        expect(Number.isFinite(value) && value >= 0, `${kernel.name} ${shape}`).toBe(true);
+      }
+      expect(work.workgroups, shape).toBeGreaterThan(0);
+    }
+  });
+
+  it('give every family at least three probes with weights from memory', () => {
+    const counts = new Map<string, number>();
+    for (const { work, cached } of probes) {
+      if (!cached) counts.set(work.family, (counts.get(work.family) ?? 0) + 1);
+    }
+    for (const [family, count] of counts) expect(count, family).toBeGreaterThanOrEqual(3);
+  });
+
+  it('cover every family of every preset', () => {
+    const known = new Set(probes.map(({ work }) => work.family));
+    for (const plan of plans(caps)) {
+      for (const call of plan.calls) {
+        const { family } = workOf(call, { ...options, context: 2048 });
+        expect(known.has(family), `${family} (${call.label})`).toBe(true);
+      }
+    }
+  });
+
+  it('have no width that a preset has', () => {
+    const widths = new Set<string>();
+    for (const plan of plans(caps)) {
+      for (const { kernel, params } of plan.calls) {
+        const { N, K, heads, context } = params as Record<string, number | undefined>;
+        if (K !== undefined) widths.add(`${kernel.name} ${N} ${K}`);
+        if (heads !== undefined) widths.add(`heads ${heads} ${context}`);
+      }
+    }
+    for (const { kernel, params, shape } of probes) {
+      const { N, K, heads, context } = params as Record<string, number | undefined>;
+      if (K !== undefined) expect(widths.has(`${kernel.name} ${N} ${K}`), shape).toBe(false);
+      if (heads !== undefined) expect(widths.has(`heads ${heads} ${context}`), shape).toBe(false);
+    }
+  });
+});

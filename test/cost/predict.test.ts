@@ -1,0 +1,268 @@
+/** Prediction on made-up calibrations: what the laws say, how they are fitted, what is refused. */
+import { describe, expect, it } from 'vitest';
+import { preset } from '../../src/config/index.ts';
+import {
+  bandwidthAt,
+  type Calibration,
+  type Family,
+  missShare,
+  parseCalibration,
+} from '../../src/cost/calibration.ts';
+import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
+import { boundOf, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
+import { predict } from '../../src/cost/predict.ts';
+import { expectedTiles, type Work, workOf } from '../../src/cost/work.ts';
+import { BASELINE } from '../../src/kernels/kernel.ts';
+import { dense } from '../../src/kernels/linear.ts';
+import { matmul } from '../../src/kernels/matmul.ts';
+import { PAGE } from '../../src/kernels/paged.ts';
+import type { Plan } from '../../src/model/plan.ts';
+import { planDecode } from '../../src/model/plans.ts';
+import { weightLayout } from '../../src/weights/layout.ts';
+
+const spread = (median: number) => ({ median, p10: median, p90: median });
+
+/** 1 TB/s from memory, 4 TB/s from a cache of 16 MB; 100 units, 10 TFLOP/s. */
+const READ = [
+  { bytes: 1e6, ...spread(4000) },
+  { bytes: 16e6, ...spread(4000) },
+  { bytes: 64e6, ...spread(1000) },
+  { bytes: 1e9, ...spread(1000) },
+];
+const MACHINE = {
+  read: READ,
+  write: [{ bytes: 1e6, ...spread(2000) }],
+  units: 100,
+  fma_tflops: spread(10),
+  matrix_tflops: null,
+};
+const LAW: Law = {
+  launch: 5,
+  launchCached: 3,
+  bandwidth: 0.8,
+  arithmetic: 0.5,
+  workgroup: 0.1,
+  iteration: 0.4,
+  iterationCached: 0.2,
+};
+
+function work(rest: Partial<Work>): Work {
+  return {
+    family: 'f',
+    cost: { flops: 0, bytesRead: 0, bytesWritten: 0 },
+    ...{ streamed: 0, near: 0, workgroups: 1, depth: 0, groupFlops: 0, units: 'fma' },
+    ...rest,
+  };
+}
+
+const COLD = 1e9;
+
+describe('bandwidth', () => {
+  it('lies between measured sizes, and is the nearest beyond them', () => {
+    expect(bandwidthAt(READ, 1)).toBe(4e6);
+    expect(bandwidthAt(READ, 32e6)).toBeCloseTo(2e6, 0);
+    expect(bandwidthAt(READ, 5e10)).toBe(1e6);
+  });
+
+  it('says how much misses the cache', () => {
+    expect(missShare(READ, 1e6)).toBe(0);
+    expect(missShare(READ, 1e9)).toBe(1);
+    expect(missShare(READ, 32e6)).toBeCloseTo(1 / 3, 5);
+    expect(missShare([{ bytes: 1e6, ...spread(10) }], 1)).toBe(1);
+  });
+});
+
+describe('the law', () => {
+  it('is bytes over bandwidth for a large read', () => {
+    const terms = termsOf(LAW, work({ streamed: 8e8, workgroups: 100 }), MACHINE, COLD);
+    expect(terms.memory).toBeCloseTo(1000);
+    expect(timeOf(terms)).toBeCloseTo(1005, 1);
+    expect(boundOf(terms)).toBe('memory');
+  });
+
+  it('counts whole waves of workgroups', () => {
+    const at = (workgroups: number) =>
+      termsOf(LAW, work({ workgroups, groupFlops: 1e6 }), MACHINE, COLD).compute;
+    expect(at(1)).toBe(at(100));
+    expect(at(101)).toBeCloseTo(2 * at(100));
+    // 100 units x 1e6 FLOPs at half of 10 TFLOP/s, and 0.1 for each wave.
+    expect(at(100)).toBeCloseTo(20.1);
+  });
+
+  it('reads and starts faster from a cache', () => {
+    const call = work({ streamed: 4e6, depth: 10 });
+    const [cold, cached] = [COLD, 4e6].map((set) => termsOf(LAW, call, MACHINE, set));
+    expect(cold).toMatchObject({ launch: 5, latency: 4 });
+    expect(cold.memory).toBeCloseTo(5);
+    expect(cached.launch).toBeCloseTo(3);
+    expect(cached.latency).toBeCloseTo(2);
+    expect(cached.memory).toBeCloseTo(1.25);
+    expect(boundOf(cached)).toBe('launch');
+  });
+});
+
+describe('fitting', () => {
+  const shapes = [1, 40, 300, 4000].flatMap((workgroups) =>
+    [1, 20, 300].map((depth) => ({
+      workgroups,
+      depth,
+      // Not in one proportion to the FLOPs, or the two could not be told apart.
+      streamed: workgroups * depth * (depth === 20 ? 65_536 : 1024),
+      groupFlops: depth * 50_000,
+    })),
+  );
+  const point = (shape: Partial<Work>, cached: boolean, noise = 1): FitPoint => {
+    const made = work(shape);
+    const workingSet = cached ? Math.min(1e6, made.streamed) : COLD;
+    return { work: made, cached, workingSet, us: noise * timeOf(termsOf(LAW, made, MACHINE, workingSet)) };
+  };
+
+  it('finds the law that made the times', () => {
+    const points = shapes.flatMap((shape) => [point(shape, false), point(shape, true)]);
+    const law = fitLaw(points, MACHINE, 2);
+    for (const { work: made, us, workingSet } of points) {
+      expect(timeOf(termsOf(law, made, MACHINE, workingSet)) / us).toBeGreaterThan(0.95);
+      expect(timeOf(termsOf(law, made, MACHINE, workingSet)) / us).toBeLessThan(1.05);
+    }
+    expect(law.bandwidth).toBeCloseTo(LAW.bandwidth, 1);
+    expect(law.launch).toBeCloseTo(LAW.launch, 0);
+    expect(law.launchCached).toBeCloseTo(LAW.launchCached, 0);
+  });
+
+  it('is near it with times that are off by 5 %, at shapes that it has not seen', () => {
+    const noisy = shapes.map((shape, i) => point(shape, false, 1 + 0.05 * ((i % 3) - 1)));
+    const law = fitLaw(noisy, MACHINE, 2);
+    for (const shape of [
+      { workgroups: 120, depth: 60 },
+      { workgroups: 2000, depth: 8 },
+    ]) {
+      const streamed = shape.workgroups * shape.depth * 4096;
+      const unseen = point({ ...shape, streamed, groupFlops: shape.depth * 50_000 }, false);
+      const predicted = timeOf(termsOf(law, unseen.work, MACHINE, COLD));
+      expect(Math.abs(predicted / unseen.us - 1)).toBeLessThan(0.1);
+    }
+  });
+});
+
+describe('expected tiles', () => {
+  it('are those of drawing pairs one by one', () => {
+    // Two pairs over two experts: both to one (1/4), one (1/2), none (1/4).
+    expect(expectedTiles(2, 1 / 2, 1)).toBeCloseTo(1);
+    expect(expectedTiles(2, 1 / 2, 2)).toBeCloseTo(0.75);
+    expect(expectedTiles(48, 1 / 48, 64)).toBeCloseTo(1 - (47 / 48) ** 48);
+    expect(expectedTiles(9, 1, 4)).toBe(3);
+    expect(expectedTiles(20_000, 1 / 1000, 1)).toBeCloseTo(20, 6);
+  });
+});
+
+const CAPS = { ...BASELINE, subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32 };
+
+function plan(batch: number, context: number): Plan {
+  const config = preset('step3-tiny');
+  const layout = weightLayout(config, () => ({ format: 'bf16' }), CAPS.maxBindingBytes);
+  const cache = { sequences: batch, maxContext: 4096, pages: (4096 / PAGE) * batch, kv: 'f16' } as const;
+  return planDecode(config, { layout, cache, caps: CAPS, deterministic: false }, batch, context);
+}
+
+function calibration(families: readonly string[]): Calibration {
+  const probes = [{ kernel: 'k', shape: 's', cached: false, us: 1, p10: 1, p90: 1, predicted_us: 1 }];
+  const family: Family = { law: LAW, error_median: 0, error_p90: 0, probes };
+  return {
+    format: 1,
+    adapter: {
+      ...{ vendor: 'v', architecture: 'a', device: 'd', description: 'x', bounds_checks: true },
+      subgroup: 32,
+    },
+    ...{ date: '', seconds: 1, clock: 'gpu', timer_ns: 1, ...MACHINE, fma_f16_tflops: null },
+    ...{ dispatch_us: spread(2), independent_us: spread(1), switch_us: spread(1), pass_us: spread(3) },
+    ...{ round_trip_us: spread(30), gap_us: spread(15), host_step_us: spread(20) },
+    host_dispatch_us: spread(1),
+    families: Object.fromEntries(families.map((name) => [name, family])),
+  };
+}
+
+function familiesOf(...plans: readonly Plan[]): string[] {
+  const options = { context: 4096, subgroup: 32, greedy: true };
+  return plans.flatMap((each) => each.calls.map((call) => workOf(call, options).family));
+}
+
+describe('predict', () => {
+  const one = plan(1, 4096);
+  const known = calibration([...familiesOf(one, plan(4, 4096)), 'mfa_combine few']);
+
+  it('adds up its calls, what lies between them and the gap between steps', () => {
+    const step = predict(one, known, { context: 300 });
+    const sum = step.calls.reduce((total, { us, switchUs }) => total + us + switchUs, 0);
+    expect(step.calls).toHaveLength(one.calls.length);
+    expect(step.gpuMs).toBeCloseTo(sum / 1e3);
+    expect(step.hostMs).toBeCloseTo((20 + one.calls.length) / 1e3);
+    expect(step.tpotMs).toBeCloseTo(step.gpuMs + 0.015);
+    expect(step.tokensPerSecond).toBeCloseTo(1e3 / step.tpotMs);
+    expect(step.mbuPercent).toBeCloseTo((step.bytes / (step.tpotMs * 1e6 * 1000)) * 100);
+    expect(step.calls[0].switchUs).toBe(1);
+    const shares = Object.values(step.boundPercent).reduce((a, b) => a + b, 0);
+    expect(shares).toBeCloseTo(100);
+  });
+
+  it('grows with the context and the batch, and does not count positions that are only planned for', () => {
+    const [short, long] = [300, 4000].map((context) => predict(one, known, { context }));
+    expect(long.gpuMs).toBeGreaterThan(short.gpuMs);
+    expect(long.bytes).toBeGreaterThan(short.bytes);
+    expect(predict(one, known, { context: 9999 }).bytes).toBe(predict(one, known, { context: 4096 }).bytes);
+    expect(predict(plan(4, 4096), known, { context: 300 }).gpuMs).toBeGreaterThan(short.gpuMs);
+  });
+
+  it('is bound by the host when that is slower', () => {
+    const slow = { ...known, host_dispatch_us: spread(1000) };
+    const step = predict(one, slow, { context: 300 });
+    expect(step.bound).toBe('host');
+    expect(step.tpotMs).toBe(step.hostMs);
+  });
+
+  it('names a family that is missing', () => {
+    const some = calibration(familiesOf(one).filter((name) => !name.startsWith('moe_down')));
+    expect(() => predict(one, some, { context: 300 })).toThrow(/calibration: expected .*moe_down/);
+    // Nor does it take what every object has.
+    expect(() => predict(one, calibration([]), { context: 300 })).toThrow(/calibration: /);
+  });
+
+  it('has no law for kernels that no step runs', () => {
+    const call = {
+      kernel: { ...matmul, name: 'probe_read' as const },
+      params: dense(1, 8, 1),
+      variant: matmul.variants[0],
+    };
+    expect(() => workOf(call, { context: 1, subgroup: 8, greedy: true })).toThrow(/probe_read.*no law/);
+  });
+});
+
+describe('parseCalibration', () => {
+  const good = calibration(['f']);
+
+  it('takes what calibrate writes', () => {
+    expect(parseCalibration(JSON.parse(JSON.stringify(good)))).toEqual(good);
+  });
+
+  it.each([
+    ['an object', null, /calibration: expected an object/],
+    ['a list', [], /calibration: expected an object/],
+    ['another format', { ...good, format: 99 }, /format: expected 1 .*step3 calibrate/],
+    ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
+    ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
+    ['no curve', { ...good, read: [] }, /read: expected a list/],
+    ['sizes that fall', { ...good, read: [...READ].reverse() }, /read\[1\].bytes: /],
+    ['a rate of nothing', { ...good, fma_tflops: spread(0) }, /fma_tflops.median: /],
+    ['text for a number', { ...good, units: '132' }, /units: expected a number/],
+    ['half a spread', { ...good, gap_us: { median: 1 } }, /gap_us.p10: /],
+    ['a clock', { ...good, clock: 'sun' }, /clock: expected 'gpu' or 'wall'/],
+    ['no family', { ...good, families: { f: {} } }, /families.f.law: /],
+    [
+      'a law without a bandwidth',
+      { ...good, families: { f: { ...good.families.f, law: { ...LAW, bandwidth: 0 } } } },
+      /families.f.law.bandwidth: /,
+    ],
+  ])('refuses %s', (_, value, message) => {
+    expect(() => parseCalibration(value, 'c.json')).toThrow(message);
+    expect(() => parseCalibration(value, 'c.json')).toThrow(/^c\.json: /);
+  });
+});
