@@ -255,8 +255,24 @@ const mxfp4: BlockFormat = {
   },
 };
 
+/** ggml types of blocks. */
+export type BlockName =
+  | 'q4_0'
+  | 'q4_1'
+  | 'q5_0'
+  | 'q5_1'
+  | 'q8_0'
+  | 'q2_k'
+  | 'q3_k'
+  | 'q4_k'
+  | 'q5_k'
+  | 'q6_k'
+  | 'iq4_nl'
+  | 'iq4_xs'
+  | 'mxfp4';
+
 /** Every block format by its name. */
-export const BLOCK_FORMATS = {
+export const BLOCK_FORMATS: Readonly<Record<BlockName, BlockFormat>> = {
   q4_0: small(4, false, from(16, 8), nibbles32),
   q4_1: small(4, true, from(16, 0), nibbles32),
   q5_0: small(5, false, from(32, 16), fiveBits),
@@ -273,4 +289,4 @@ export const BLOCK_FORMATS = {
   iq4_nl: small(4, false, IQ4_LEVELS, nibbles32),
   iq4_xs,
   mxfp4,
-} as const satisfies Readonly<Record<string, BlockFormat>>;
+};
