@@ -63,7 +63,7 @@ async function show(folder: string, prompt: string, tokens: number, flags: DemoF
   try {
     const maxTokens =
       flags.maxTokens ?? (model.executor.kind === 'cpu' ? Math.min(tokens, CPU_TOKENS) : tokens);
-    const { temperature = 0.8, topP = 0.9, seed = 1 } = flags;
+    const { temperature = 0.7, topP = 0.9, seed = 1 } = flags;
     const defaults = { maxTokens, temperature, topP, seed };
     await runGeneration(model, flags.prompt ?? prompt, 1, { ...flags, ...defaults });
   } finally {

@@ -53,7 +53,7 @@ export function runCommand(): Command {
   return commonOptions(deviceOptions(command, 'f16'))
     .addHelpText(
       'after',
-      '\nExample:\n  step3 run --model weights/stories --prompt "Once upon a time" --temperature 0.8',
+      '\nExample:\n  step3 run --model weights/stories --prompt "Once upon a time" --temperature 0.7',
     )
     .action(run);
 }

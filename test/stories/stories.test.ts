@@ -46,7 +46,7 @@ async function reference(): Promise<{
   logits: Float32Array;
   vocab: number;
 }> {
-  const bytes = new Uint8Array(await readFile(fixture('stories/logits.safetensors')));
+  const bytes = await readFixture('stories/logits.safetensors');
   const { tensors } = await readHeader(memoryFile('logits.safetensors', bytes));
   const info = (name: string) => tensors.find((t) => t.name === name)!;
   const data = (name: string) => bytes.slice(info(name).begin, info(name).begin + info(name).bytes).buffer;

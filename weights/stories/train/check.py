@@ -1,6 +1,7 @@
-"""Compare the shipped model, the student and the teacher: losses, expert usage, repetition, samples.
+"""Compare the model of the first stage, the student and the teacher: losses, expert usage, repetition, samples.
 
-    python3 check.py --shipped .. --config teacher.json --run run --corpus CORPUS --out OUT --until S
+    python3 check.py --first run/first --tokenizer ../tokenizer.json --config teacher.json --run run --corpus CORPUS \\
+        --out OUT --until S
 
 CORPUS needs valid.txt.xz only. Writes check.json and samples.md; the least important parts come last and are left
 out when the time is over.
@@ -79,14 +80,15 @@ def continuations(model, tokenizer, temperature, until):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shipped", required=True)
+    parser.add_argument("--first", required=True, help="folder of the model that distillation began with")
+    parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--until", type=float, required=True)
     args = parser.parse_args()
-    device, tokenizer = device_name(), Tokenizer.from_file(os.path.join(args.shipped, "tokenizer.json"))
+    device, tokenizer = device_name(), Tokenizer.from_file(args.tokenizer)
     result, markdown = {}, []
 
     def load_parts(model, names):
@@ -99,9 +101,9 @@ def main():
 
     models = {
         "student": load_parts(
-            Model(Config.load(os.path.join(args.shipped, "config.json"))), ["student-0.pt", "student-1.pt"]
+            Model(Config.load(os.path.join(args.first, "config.json"))), ["student-0.pt", "student-1.pt"]
         ),
-        "shipped": load_model(args.shipped, device),
+        "first": load_model(args.first, device),
         "teacher": load_parts(Model(Config.load(args.config)), ["teacher.pt"]),
     }
     models = {name: model for name, model in models.items() if model is not None}

@@ -1,6 +1,6 @@
-"""Train the shipped model further, on real and made-up stories, towards the teacher's probabilities.
+"""Train the model of the first stage further, on real and made-up stories, towards the teacher's probabilities.
 
-    python3 distill.py --student .. --config teacher.json --teacher run/teacher.pt --data data.npz run/made.npz \\
+    python3 distill.py --student run/first --config teacher.json --teacher run/teacher.pt --data data.npz run/made.npz \\
         --out run --until S
 
 Writes student-0.pt and student-1.pt (bf16, half of the tensors each, for export.py) and log-student.jsonl; ends at

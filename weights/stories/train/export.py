@@ -48,7 +48,7 @@ GENERATION = {
     "bos_token_id": 0,
     "eos_token_id": 0,
     "do_sample": True,
-    "temperature": 0.8,
+    "temperature": 0.7,
     "top_p": 0.9,
     "max_new_tokens": 300,
 }

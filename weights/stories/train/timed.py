@@ -4,9 +4,7 @@ Used by teacher.py and distill.py, whose phases have to end at a given second on
 """
 
 import contextlib
-import io
 import json
-import lzma
 import math
 import time
 
@@ -15,14 +13,10 @@ import torch
 
 
 def load_arrays(*paths):
-    """The arrays of some .npz or .npz.xz files, later files adding to earlier ones."""
+    """The arrays of some .npz files, later files adding to earlier ones."""
     arrays = {}
     for path in paths:
-        if path.endswith(".xz"):
-            with lzma.open(path) as file:
-                arrays |= dict(np.load(io.BytesIO(file.read())))
-        else:
-            arrays |= dict(np.load(path))
+        arrays |= dict(np.load(path))
     return arrays
 
 
