@@ -34,7 +34,7 @@ import {
 import type { ProbeShape } from './probe_shape.ts';
 import { probeShapes } from './probe_shapes.ts';
 import { obstacle } from './setup.ts';
-import { GpuClock, measure, quantile, type Timing } from './timing.ts';
+import { GpuClock, type MeasureOptions, measure, quantile, type Timing } from './timing.ts';
 
 /** How much is measured, and who is told. */
 export interface CalibrateOptions {
@@ -56,6 +56,10 @@ const FAST_GBPS = 150;
 
 /** Calls that should take longer than this are left out: slow adapters get by with the smaller ones. */
 const LONGEST_US = 12_000;
+
+/** How probes are measured: where memory is fast, after enough of the same for the clock to have risen. */
+const LONG: MeasureOptions = { samples: 7, sampleUs: 300, warmMs: 25 };
+const SHORT: MeasureOptions = { samples: 5, sampleUs: 200, warmMs: 2 };
 
 /** Least probes of a family's law; its five parameters hold each other where they begin. */
 const LEAST_PROBES = 3;
@@ -111,7 +115,7 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     let long: TimedCall | undefined;
     for (const probe of shapes) {
       next(`${probe.kernel.name} ${probe.shape}`);
-      const found = await timeProbe(bench, arena, probe, machine);
+      const found = await timeProbe(bench, arena, probe, machine, fast ? LONG : SHORT);
       if (found === undefined) continue;
       measured.push(found);
       gpu.check();
@@ -181,6 +185,7 @@ async function timeProbe(
   arena: Arena,
   probe: ProbeShape,
   machine: Machine,
+  options: MeasureOptions,
 ): Promise<Measured | undefined> {
   const { gpu, pipelines, clock } = bench;
   const { kernel, params } = probe;
@@ -192,7 +197,7 @@ async function timeProbe(
   if (obstacle(kernel, params, variant, gpu.caps) !== undefined) return undefined;
   const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, probe.cached);
   try {
-    const timing = await measure(clock, call.encode.bind(call), { samples: 7, sampleUs: 300, warmMs: 25 });
+    const timing = await measure(clock, call.encode.bind(call), options);
     return { probe, work, workingSet: call.workingSet, timing };
   } finally {
     call.dispose();

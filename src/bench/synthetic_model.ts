@@ -38,7 +38,11 @@ export function cutLayers(config: ModelConfig, layers: number): ModelConfig {
   const cut = { num_hidden_layers: layers, moe_layers: config.moe_layers.filter((layer) => layer < layers) };
   if (config.architecture === 'step3') return { ...config, ...cut };
   // Facts of prediction blocks would stand at the wrong places of the lists.
-  return { ...config, ...cut, num_nextn_predict_layers: layers === all ? config.num_nextn_predict_layers : 0 };
+  return {
+    ...config,
+    ...cut,
+    num_nextn_predict_layers: layers === all ? config.num_nextn_predict_layers : 0,
+  };
 }
 
 /**

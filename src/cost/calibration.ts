@@ -84,6 +84,31 @@ export interface Calibration {
   readonly families: Readonly<Record<string, Family>>;
 }
 
+/**
+ * Microseconds that a pass shows by its timestamps beyond its dispatch, to be taken off measured calls. Noise can make the
+ * measured difference negative; then it is taken as nothing, since no pass makes its dispatch faster.
+ */
+export function passUs(calibration: Pick<Calibration, 'pass_us'>): number {
+  return Math.max(0, calibration.pass_us.median);
+}
+
+/** What of a calibration is noise and is not used as measured, in sentences for people. */
+export function calibrationNotes(
+  calibration: Pick<Calibration, 'pass_us' | 'switch_us' | 'gap_us'>,
+): string[] {
+  const differences = [
+    ['the time of a pass around a call', calibration.pass_us],
+    ['the time of changing pipelines', calibration.switch_us],
+    ['the gap between steps', calibration.gap_us],
+  ] as const;
+  return differences
+    .filter(([, { median }]) => median < 0)
+    .map(
+      ([what, { median }]) =>
+        `${what} was measured as ${median.toPrecision(2)} us, which is noise: taken as 0`,
+    );
+}
+
 /** Bytes per microsecond at a size: between measured sizes along their logarithms, beyond them the nearest. */
 export function bandwidthAt(points: readonly BandwidthPoint[], bytes: number): number {
   const at = Math.log(Math.max(1, bytes));

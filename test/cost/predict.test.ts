@@ -10,8 +10,9 @@ import {
 } from '../../src/cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
 import { boundOf, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
+import { expectedTiles } from '../../src/cost/layouts_linear.ts';
 import { predict } from '../../src/cost/predict.ts';
-import { expectedTiles, type Work, workOf } from '../../src/cost/work.ts';
+import { type Work, workOf } from '../../src/cost/work.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
 import { matmul } from '../../src/kernels/matmul.ts';
