@@ -1,7 +1,7 @@
 /** Measures an adapter and fits the laws of the kernel families: everything that `predict` needs, from probes alone. */
 import { CALIBRATION_FORMAT, type Calibration, type Family } from '../cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../cost/fit.ts';
-import { type Machine, termsOf, timeOf } from '../cost/law.ts';
+import { type Law, type Machine, termsOf, timeOf } from '../cost/law.ts';
 import { type Work, workOf } from '../cost/work.ts';
 import { DeviceError } from '../errors.ts';
 import { pickVariant } from '../kernels/kernel.ts';
@@ -106,16 +106,15 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const read = await readCurve(bench, bytes, fast);
     const write = await writeCurve(bench, bytes, latency.dependent.median);
     const machine: Machine = { read, write, units, fma_tflops: fma, matrix_tflops: matrix };
-    const shapes = probeShapes(gpu.caps, !fast).filter(filter);
-    parts = done + shapes.length + 2;
-
     arena = new Arena(gpu, bytes);
+    const shapes = shortEnough(probeShapes(gpu.caps, !fast).filter(filter), gpu, machine);
+    parts = done + shapes.length + 2;
     const measured: Measured[] = [];
     const chain: TimedCall[] = [];
     let long: TimedCall | undefined;
     for (const probe of shapes) {
       next(`${probe.kernel.name} ${probe.shape}`);
-      const found = await timeProbe(bench, arena, probe, machine, fast ? LONG : SHORT);
+      const found = await timeProbe(bench, arena, probe, fast ? LONG : SHORT);
       if (found === undefined) continue;
       measured.push(found);
       gpu.check();
@@ -180,20 +179,38 @@ export function probeWork(probe: ProbeShape, gpu: Gpu): Work {
   return { ...work, cost, streamed };
 }
 
+/** A law without losses, for times that no call falls short of by much. */
+const IDEAL: Law = {
+  ...{ launch: 0, launchCached: 0, workgroup: 0, iteration: 0, iterationCached: 0 },
+  ...{ bandwidth: 1, arithmetic: 0.3 },
+};
+
+/** The probes that do not take long; of a family of long ones, the shortest that its law needs. */
+function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine): ProbeShape[] {
+  const timed = probes.map((probe) => {
+    const work = probeWork(probe, gpu);
+    const us = timeOf(termsOf(IDEAL, work, machine, Number.POSITIVE_INFINITY));
+    return { probe, us, family: `${work.family} ${probe.cached}` };
+  });
+  return timed
+    .filter(({ us, family }) => {
+      const shorter = timed.filter((other) => other.family === family && other.us < us).length;
+      return us <= LONGEST_US || shorter < LEAST_PROBES;
+    })
+    .map(({ probe }) => probe);
+}
+
 async function timeProbe(
   bench: Bench,
   arena: Arena,
   probe: ProbeShape,
-  machine: Machine,
   options: MeasureOptions,
 ): Promise<Measured | undefined> {
   const { gpu, pipelines, clock } = bench;
   const { kernel, params } = probe;
   const variant = pickVariant(kernel, gpu.caps);
   const work = probeWork(probe, gpu);
-  const ideal = { launch: 0, launchCached: 0, bandwidth: 1, arithmetic: 0.3, workgroup: 0, iteration: 0 };
-  const least = timeOf(termsOf({ ...ideal, iterationCached: 0 }, work, machine, Number.POSITIVE_INFINITY));
-  if (least > LONGEST_US || ProbeCall.streamedBytes(kernel, params) > arena.bytes) return undefined;
+  if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) return undefined;
   if (obstacle(kernel, params, variant, gpu.caps) !== undefined) return undefined;
   const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, probe.cached);
   try {
