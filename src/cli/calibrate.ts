@@ -38,7 +38,7 @@ Measures bandwidth by size, arithmetic, the times of dispatches, barriers, passe
 at shapes that no preset has; then fits each family's law. Takes about half a minute on a large GPU.
 
 Example:
-  step3 calibrate && step3 validate --preset step3-small`,
+  step3 calibrate && step3 validate --model step3-small`,
     )
     .action(run);
 }
