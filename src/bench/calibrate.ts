@@ -1,7 +1,7 @@
 /** Measures an adapter and fits the laws of the kernel families: everything that `predict` needs, from probes alone. */
 import { CALIBRATION_FORMAT, type Calibration, type Family } from '../cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../cost/fit.ts';
-import { type Machine, termsOf, timeOf } from '../cost/law.ts';
+import { type Law, type Machine, termsOf, timeOf } from '../cost/law.ts';
 import { type Work, workOf } from '../cost/work.ts';
 import { DeviceError } from '../errors.ts';
 import { pickVariant } from '../kernels/kernel.ts';
@@ -34,7 +34,7 @@ import {
 import type { ProbeShape } from './probe_shape.ts';
 import { probeShapes } from './probe_shapes.ts';
 import { obstacle } from './setup.ts';
-import { GpuClock, measure, quantile, type Timing } from './timing.ts';
+import { GpuClock, type MeasureOptions, measure, quantile, type Timing } from './timing.ts';
 
 /** How much is measured, and who is told. */
 export interface CalibrateOptions {
@@ -56,6 +56,10 @@ const FAST_GBPS = 150;
 
 /** Calls that should take longer than this are left out: slow adapters get by with the smaller ones. */
 const LONGEST_US = 12_000;
+
+/** How probes are measured: where memory is fast, after enough of the same for the clock to have risen. */
+const LONG: MeasureOptions = { samples: 7, sampleUs: 300, warmMs: 25 };
+const SHORT: MeasureOptions = { samples: 5, sampleUs: 200, warmMs: 2 };
 
 /** Least probes of a family's law; its five parameters hold each other where they begin. */
 const LEAST_PROBES = 3;
@@ -99,19 +103,18 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const limit = Math.min(gpu.caps.maxBindingBytes, gpu.device.limits.maxBufferSize);
     const fast = (await readRate(bench, Math.min(limit, SLOW_BYTES))) > FAST_GBPS;
     const bytes = Math.min(limit, options.maxBytes ?? (fast ? FAST_BYTES : SLOW_BYTES));
-    const read = await readCurve(bench, bytes, fast ? 2 : 4);
+    const read = await readCurve(bench, bytes, fast);
     const write = await writeCurve(bench, bytes, latency.dependent.median);
     const machine: Machine = { read, write, units, fma_tflops: fma, matrix_tflops: matrix };
-    const shapes = probeShapes(gpu.caps, !fast).filter(filter);
-    parts = done + shapes.length + 2;
-
     arena = new Arena(gpu, bytes);
+    const shapes = shortEnough(probeShapes(gpu.caps, !fast).filter(filter), gpu, machine);
+    parts = done + shapes.length + 2;
     const measured: Measured[] = [];
     const chain: TimedCall[] = [];
     let long: TimedCall | undefined;
     for (const probe of shapes) {
       next(`${probe.kernel.name} ${probe.shape}`);
-      const found = await timeProbe(bench, arena, probe, machine);
+      const found = await timeProbe(bench, arena, probe, fast ? LONG : SHORT);
       if (found === undefined) continue;
       measured.push(found);
       gpu.check();
@@ -176,23 +179,42 @@ export function probeWork(probe: ProbeShape, gpu: Gpu): Work {
   return { ...work, cost, streamed };
 }
 
+/** A law without losses, for times that no call falls short of by much. */
+const IDEAL: Law = {
+  ...{ launch: 0, launchCached: 0, workgroup: 0, iteration: 0, iterationCached: 0 },
+  ...{ bandwidth: 1, arithmetic: 0.3 },
+};
+
+/** The probes that do not take long; of a family of long ones, the shortest that its law needs. */
+function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine): ProbeShape[] {
+  const timed = probes.map((probe) => {
+    const work = probeWork(probe, gpu);
+    const us = timeOf(termsOf(IDEAL, work, machine, Number.POSITIVE_INFINITY));
+    return { probe, us, family: `${work.family} ${probe.cached}` };
+  });
+  return timed
+    .filter(({ us, family }) => {
+      const shorter = timed.filter((other) => other.family === family && other.us < us).length;
+      return us <= LONGEST_US || shorter < LEAST_PROBES;
+    })
+    .map(({ probe }) => probe);
+}
+
 async function timeProbe(
   bench: Bench,
   arena: Arena,
   probe: ProbeShape,
-  machine: Machine,
+  options: MeasureOptions,
 ): Promise<Measured | undefined> {
   const { gpu, pipelines, clock } = bench;
   const { kernel, params } = probe;
   const variant = pickVariant(kernel, gpu.caps);
   const work = probeWork(probe, gpu);
-  const ideal = { launch: 0, launchCached: 0, bandwidth: 1, arithmetic: 0.3, workgroup: 0, iteration: 0 };
-  const least = timeOf(termsOf({ ...ideal, iterationCached: 0 }, work, machine, Number.POSITIVE_INFINITY));
-  if (least > LONGEST_US || ProbeCall.streamedBytes(kernel, params) > arena.bytes) return undefined;
+  if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) return undefined;
   if (obstacle(kernel, params, variant, gpu.caps) !== undefined) return undefined;
   const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, probe.cached);
   try {
-    const timing = await measure(clock, call.encode.bind(call), { samples: 7, sampleUs: 300, warmMs: 25 });
+    const timing = await measure(clock, call.encode.bind(call), options);
     return { probe, work, workingSet: call.workingSet, timing };
   } finally {
     call.dispose();

@@ -215,22 +215,32 @@ export async function stepCosts(
   const few = spreadOf((await stream(bench, chain, 1, 40)).encodes);
   const more = 24;
   const many = spreadOf((await stream(bench, chain, more, 24)).encodes);
-  const added = chain.length * (more - 1);
-  const slope = (a: number, b: number) => Math.max(0, (b - a) / added);
-  const each = slope(few.median, many.median);
-  return {
-    gap,
-    hostDispatch: {
-      median: each,
-      p10: slope(few.p10, many.p10),
-      p90: slope(few.p90, many.p90),
-    },
-    hostStep: {
-      median: Math.max(0, few.median - each * chain.length),
-      p10: Math.max(0, few.p10 - each * chain.length),
-      p90: Math.max(0, few.p90 - each * chain.length),
-    },
+  return { gap, ...lineThrough(few, many, chain.length, chain.length * more) };
+}
+
+/**
+ * The line through two spreads of host times, those of steps of `fewCalls` and of `manyCalls` dispatches: microseconds per
+ * step and per dispatch. Percentiles are those of the steepest and the flattest line, so that they keep their order.
+ */
+export function lineThrough(
+  few: Spread,
+  many: Spread,
+  fewCalls: number,
+  manyCalls: number,
+): { hostStep: Spread; hostDispatch: Spread } {
+  const slope = (a: number, b: number) => Math.max(0, (b - a) / (manyCalls - fewCalls));
+  const hostDispatch = {
+    median: slope(few.median, many.median),
+    p10: slope(few.p90, many.p10),
+    p90: slope(few.p10, many.p90),
   };
+  const start = (a: number, each: number) => Math.max(0, a - each * fewCalls);
+  const hostStep = {
+    median: start(few.median, hostDispatch.median),
+    p10: start(few.p10, hostDispatch.p90),
+    p90: start(few.p90, hostDispatch.p10),
+  };
+  return { hostStep, hostDispatch };
 }
 
 /** Submit and readback by the wall. */

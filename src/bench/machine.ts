@@ -27,8 +27,9 @@ const LEAST_BYTES = 256 * 1024;
 /** Microseconds of a sample, and milliseconds before it. */
 const QUICK: MeasureOptions = { samples: 5, sampleUs: 400, warmMs: 10 };
 
-/** Workgroups that are tried at the largest size. */
-const READ_WORKGROUPS = [256, 512, 1024, 2048, 4096, 8192];
+/** Workgroups that are tried at the largest size: all, or the first few where memory is slow. */
+const READ_WORKGROUPS = [1024, 256, 4096, 512, 2048, 8192];
+const FEW_TRIES = 2;
 
 /** Most bytes that are written: beyond caches, not more than needed. */
 const MOST_WRITTEN = 256 * 1024 ** 2;
@@ -82,22 +83,22 @@ function readParams(bytes: number, workgroups: number, rounds: number): ProbeRea
 
 /** GB/s of reading a buffer once. */
 export async function readRate(bench: Bench, bytes: number): Promise<number> {
-  const { us } = await timed(bench, probe_read, readParams(bytes, READ_WORKGROUPS[2], 1));
+  const { us } = await timed(bench, probe_read, readParams(bytes, READ_WORKGROUPS[0], 1));
   return bytes / us / 1e3;
 }
 
 /**
  * Bandwidth of reading buffers of growing size again and again within a dispatch, as many times as make a long one, so
- * that starting it does not matter. `most`: bytes of the largest; `factor`: from one size to the next.
+ * that starting it does not matter. `most`: bytes of the largest; `fast`: in steps of 2, not of 4, and with more care.
  */
-export async function readCurve(bench: Bench, most: number, factor: number): Promise<BandwidthPoint[]> {
+export async function readCurve(bench: Bench, most: number, fast: boolean): Promise<BandwidthPoint[]> {
   let best = { us: Number.POSITIVE_INFINITY, workgroups: READ_WORKGROUPS[0] };
-  for (const workgroups of READ_WORKGROUPS) {
+  for (const workgroups of fast ? READ_WORKGROUPS : READ_WORKGROUPS.slice(0, FEW_TRIES)) {
     const { us } = await timed(bench, probe_read, readParams(most, workgroups, 1), { ...QUICK, samples: 3 });
     if (us < best.us) best = { us, workgroups };
   }
   const points: BandwidthPoint[] = [];
-  for (const bytes of sizesUpTo(most, factor)) {
+  for (const bytes of sizesUpTo(most, fast ? 2 : 4)) {
     // Bytes that memory gives in the time of a sample; caches give more.
     const wanted = (most / best.us) * (QUICK.sampleUs ?? 0);
     const rounds = 2 ** Math.max(0, Math.round(Math.log2(wanted / bytes)));

@@ -1,11 +1,19 @@
 /** Probes of the linear kernels. */
-import { dense, grouped } from '../kernels/linear.ts';
+import { dense, grouped, type LinearParams } from '../kernels/linear.ts';
 import { routed } from '../kernels/linear_cases.ts';
 import { matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { moe_down } from '../kernels/moe_down.ts';
 import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
+
+type Format = LinearParams['format'];
+
+/** Formats whose kernel families have probes of their own; those that `formatName` gives no name share those of bf16. */
+export const PROBED_FORMATS: readonly Format[] = ['bf16'];
+
+/** How a format shows in the name of a probe. */
+const label = (format: Format) => (format === 'bf16' ? '' : `, ${format}`);
 
 /** `[N, K]`, norm, cached. Deep and few, shallow and many, small and large. */
 const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: boolean])[] = [
@@ -28,13 +36,13 @@ const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: b
   [5872, 1664, true, CACHED],
 ];
 
-export function matvecProbes(tile: number, some: Some): ProbeShape[] {
+export function matvecProbes(format: Format, tile: number, some: Some): ProbeShape[] {
   return some(MATVEC, 8)
     .map(([N, K, norm, cached]) =>
       probe(
         matvec,
-        `${N}x${K}${norm ? ' norm' : ''}, ${tile} tokens`,
-        dense(N, K, tile, { tile, norm: norm ? 'rms' : 'none' }),
+        `${N}x${K}${norm ? ' norm' : ''}, ${tile} tokens${label(format)}`,
+        dense(N, K, tile, { format, tile, norm: norm ? 'rms' : 'none' }),
         cached,
       ),
     )
@@ -42,35 +50,46 @@ export function matvecProbes(tile: number, some: Some): ProbeShape[] {
       tile < 4
         ? []
         : [
-            probe(matvec, '80x1664, 13 tokens', dense(80, 1664, 13, { tile, norm: 'rms' })),
-            probe(matvec, '1744x416, 13 tokens', dense(1744, 416, 13, { tile })),
-            probe(matvec, '1744x1664, 16 tokens', dense(1744, 1664, 16, { tile, norm: 'rms' })),
+            probe(
+              matvec,
+              `80x1664, 13 tokens${label(format)}`,
+              dense(80, 1664, 13, { format, tile, norm: 'rms' }),
+            ),
+            probe(matvec, `1744x416, 13 tokens${label(format)}`, dense(1744, 416, 13, { format, tile })),
+            probe(
+              matvec,
+              `1744x1664, 16 tokens${label(format)}`,
+              dense(1744, 1664, 16, { format, tile, norm: 'rms' }),
+            ),
           ],
     );
 }
 
-export function routedProbes(some: Some): ProbeShape[] {
-  const one = { experts: 24, topK: 3, renormalise: false };
-  const many = { experts: 24, topK: 1, renormalise: false };
-  type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean];
-  const call = ([N, K, tokens, cached]: Shape) =>
+export function routedProbes(format: Format, some: Some): ProbeShape[] {
+  type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean, experts?: number];
+  const call = ([N, K, tokens, cached, experts = 24]: Shape) =>
     probe(
       matvec,
-      `24 experts ${N}x${K}, ${tokens} tokens`,
-      routed(tokens > 1 ? many : one, N, K, tokens, { norm: 'rms', out: 'swiglu' }),
+      `${experts} experts ${N}x${K}, ${tokens} tokens${label(format)}`,
+      routed({ experts, topK: tokens > 1 ? 1 : 3, renormalise: false }, N, K, tokens, {
+        ...{ format, norm: 'rms', out: 'swiglu' },
+      }),
       cached,
     );
   const shapes: readonly Shape[] = [
     [208, 416, 1],
     [1744, 416, 1],
-    [592, 416, 1],
-    [1744, 1664, 1],
+    [208, 416, 4],
+    [592, 1664, 1, COLD, 64],
     [208, 416, 1, CACHED],
     [592, 416, 1, CACHED],
-    [208, 416, 4],
+    [1744, 1664, 1],
+    [592, 416, 1],
     [1744, 416, 4],
+    [208, 416, 1, COLD, 200],
+    [1744, 1664, 4, COLD, 200],
     [1744, 3328, 1],
-    [1744, 3328, 4],
+    [1744, 3328, 4, COLD, 64],
     [5872, 1664, 1],
     [5872, 1664, 4],
     [592, 416, 4, CACHED],
@@ -78,12 +97,12 @@ export function routedProbes(some: Some): ProbeShape[] {
   return some(shapes, 6).map(call);
 }
 
-export function groupedMatvecProbes(some: Some): ProbeShape[] {
+export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
   const call = (tile: number, N: number, K: number, pairs: number, norm: boolean, cached = COLD) =>
     probe(
       matvec,
-      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
-      grouped(12, N, K, pairs, norm ? 3 : 1, tile, { norm: norm ? 'rms' : 'none' }),
+      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s${label(format)}`,
+      grouped(12, N, K, pairs, norm ? 3 : 1, tile, { format, norm: norm ? 'rms' : 'none' }),
       cached,
     );
   return [2, 4].flatMap((tile) =>
@@ -104,15 +123,27 @@ export function groupedMatvecProbes(some: Some): ProbeShape[] {
   );
 }
 
-export function matmulProbes(): ProbeShape[] {
+export function matmulProbes(some: Some): ProbeShape[] {
   const call = (N: number, K: number, tokens: number) =>
     probe(matmul, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile: 64 }));
   const experts = (N: number, K: number, pairs: number) =>
     probe(matmul, `6 experts ${N}x${K}, ${pairs} pairs`, grouped(6, N, K, pairs, 1, 64));
   return [
-    ...[call(80, 208, 40), call(80, 1664, 40), call(592, 208, 64), call(592, 1664, 64), call(1744, 208, 64)],
-    ...[call(1744, 1664, 40), call(592, 208, 200)],
-    ...[experts(80, 208, 60), experts(208, 208, 60), experts(592, 208, 120), experts(592, 208, 60)],
+    ...some(
+      [
+        ...[call(80, 208, 40), call(592, 208, 64), call(592, 208, 200), call(80, 1664, 40)],
+        ...[call(1744, 1664, 40), call(1744, 3328, 64), call(5872, 3328, 64), call(30208, 1664, 40)],
+        ...[call(11776, 3328, 200), call(592, 13312, 64)],
+      ],
+      5,
+    ),
+    ...some(
+      [
+        ...[experts(80, 208, 60), experts(592, 208, 120), experts(592, 208, 60), experts(592, 832, 60)],
+        ...[experts(1744, 3328, 300), experts(5872, 1664, 300), experts(1744, 416, 600)],
+      ],
+      4,
+    ),
   ];
 }
 
@@ -148,33 +179,32 @@ export function matrixProbes(): ProbeShape[] {
   ];
 }
 
-export function downProbes(some: Some): ProbeShape[] {
-  const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD) =>
+export function downProbes(format: Format, some: Some): readonly ProbeShape[] {
+  const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD, experts = 24) =>
     probe(
       moe_down,
-      `24 experts ${N}x${K}, shared ${shareK}, ${tokens} tokens`,
+      `${experts} experts ${N}x${K}, shared ${shareK}, ${tokens} tokens${label(format)}`,
       {
-        format: 'bf16',
+        format,
         tokens,
-        routing: { experts: 24, topK: tokens > 1 ? 1 : 3, renormalise: false },
+        routing: { experts, topK: tokens > 1 ? 1 : 3, renormalise: false },
         K,
         shareK,
         N,
-        shard: { expertBegin: 0, expertCount: 24, rowBegin: 0, rowCount: N },
+        shard: { expertBegin: 0, expertCount: experts, rowBegin: 0, rowCount: N },
         withShare: true,
       },
       cached,
     );
-  return [
-    ...some(
-      [
-        ...[call(1, 208, 80, 208), call(1, 1744, 80, 208), call(1, 592, 416, 832), call(1, 1744, 416, 832)],
-        ...[call(1, 208, 80, 208, CACHED), call(1, 592, 416, 832, CACHED), call(4, 208, 80, 208)],
-        ...[call(4, 592, 416, 832), call(1, 1744, 1664, 832), call(1, 5872, 1664, 1664)],
-        ...[call(1, 3392, 3328, 3328), call(4, 1744, 1664, 1664), call(4, 5872, 1664, 1664)],
-        ...[call(4, 592, 80, 208, CACHED)],
-      ],
-      6,
-    ),
-  ];
+  return some(
+    [
+      ...[call(1, 208, 80, 208), call(1, 1744, 416, 832), call(1, 208, 80, 208, CACHED)],
+      ...[call(1, 592, 416, 832, CACHED), call(4, 208, 80, 208), call(1, 592, 416, 832, COLD, 64)],
+      ...[call(1, 592, 416, 832), call(1, 1744, 80, 208), call(4, 592, 416, 832)],
+      ...[call(1, 1744, 1664, 832), call(1, 5872, 1664, 1664), call(1, 3392, 3328, 3328)],
+      ...[call(4, 1744, 1664, 1664), call(4, 5872, 1664, 1664), call(4, 592, 80, 208, CACHED)],
+      ...[call(1, 592, 80, 208, COLD, 200), call(4, 1744, 416, 832, COLD, 200)],
+    ],
+    6,
+  );
 }

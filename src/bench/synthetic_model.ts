@@ -24,8 +24,8 @@ export interface SyntheticOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Most bytes of the rows that a matrix repeats. */
-const UNIT_BYTES = 1024 * 1024;
+/** Most bytes of the rows that a matrix repeats: all rows of any router, or experts would be chosen together. */
+const UNIT_BYTES = 4 * 1024 * 1024;
 
 /**
  * The first `layers` layers of a configuration.

@@ -1,5 +1,5 @@
 /** Decoding steps as predicted and as measured: each call on its own, and whole steps as generation runs them. */
-import type { Calibration } from '../cost/calibration.ts';
+import { type Calibration, passUs } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
 import { benchDecode, type DecodeCase, gpuOf, resolveSpans, WARM_STEPS, withSequences } from './decode.ts';
@@ -126,7 +126,7 @@ async function compareCalls(
     const group = groups.get(name) ?? { first: i, calls: 0, us: 0, predicted: 0 };
     group.calls++;
     // Timestamps have a step of their own, so that a short call may seem to take less than its pass.
-    group.us += Math.max(calibration.timer_ns / 1e3, measured[i].us - calibration.pass_us.median);
+    group.us += Math.max(calibration.timer_ns / 1e3, measured[i].us - passUs(calibration));
     group.predicted += call.us;
     groups.set(name, group);
   });

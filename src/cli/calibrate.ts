@@ -1,7 +1,7 @@
 /** `step3 calibrate`: measures the adapter for predictions. */
 import { Command } from 'commander';
 import { calibrate } from '../bench/calibrate.ts';
-import type { BandwidthPoint, Calibration, Spread } from '../cost/calibration.ts';
+import { type BandwidthPoint, type Calibration, calibrationNotes, type Spread } from '../cost/calibration.ts';
 import { openDevice } from '../runtime/device.ts';
 import { columns, digits } from './bench_report.ts';
 import { calibrationFile, writeCalibration } from './calibration_store.ts';
@@ -38,7 +38,7 @@ Measures bandwidth by size, arithmetic, the times of dispatches, barriers, passe
 at shapes that no preset has; then fits each family's law. Takes about half a minute on a large GPU.
 
 Example:
-  step3 calibrate && step3 validate --preset step3-small`,
+  step3 calibrate && step3 validate --model step3-small`,
     )
     .action(run);
 }
@@ -96,6 +96,7 @@ function calibrationText(c: Calibration): string {
       ['between steps', `${spread(c.gap_us)} us`],
       ['host', `${spread(c.host_step_us)} us a step, ${spread(c.host_dispatch_us)} us a dispatch`],
       ['took', `${c.seconds.toFixed(0)} s`],
+      ...calibrationNotes(c).map((note): [string, string] => ['note', note]),
     ]),
     '\n',
     columns(

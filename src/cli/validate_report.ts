@@ -1,6 +1,6 @@
 /** The results of a validation: JSON, tables for people, a Markdown report. */
 import { type ErrorSummary, summarise, type ValidatedStep } from '../bench/validate.ts';
-import type { Calibration } from '../cost/calibration.ts';
+import { type Calibration, calibrationNotes } from '../cost/calibration.ts';
 import { columns, digits } from './bench_report.ts';
 import { PARTS, type PlotStep, partOf } from './validate_plots.ts';
 
@@ -44,7 +44,11 @@ export function validationJson(steps: readonly NamedStep[], calibration: Calibra
   return {
     benchmark: 'validate',
     ...about,
-    calibration: { adapter: calibration.adapter, date: calibration.date },
+    calibration: {
+      adapter: calibration.adapter,
+      date: calibration.date,
+      notes: calibrationNotes(calibration),
+    },
     errors: {
       gpu: summaryJson(gpu),
       tpot: summaryJson(tpot),
@@ -188,7 +192,9 @@ export function reportMarkdown(
 
 ${name}. Calibrated ${calibration.date} on probes whose shapes no model has; every prediction was made before its
 measurement. Errors are predicted / measured - 1.
-
+${calibrationNotes(calibration)
+  .map((note) => `\nNote: ${note}.\n`)
+  .join('')}
 ## Errors
 
 ${markdownTable(ERROR_HEAD, errorRows(summaries(steps)), 1)}

@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.ts';
 import type { Law } from './law.ts';
 
 /** Changes when files of an earlier version cannot be used any more. */
-export const CALIBRATION_FORMAT = 1;
+export const CALIBRATION_FORMAT = 2;
 
 /** A measured figure: median, and the 10th and 90th percentile. */
 export interface Spread {
@@ -82,6 +82,31 @@ export interface Calibration {
   readonly host_step_us: Spread;
   readonly host_dispatch_us: Spread;
   readonly families: Readonly<Record<string, Family>>;
+}
+
+/**
+ * Microseconds that a pass shows by its timestamps beyond its dispatch, to be taken off measured calls. Noise can make the
+ * measured difference negative; then it is taken as nothing, since no pass makes its dispatch faster.
+ */
+export function passUs(calibration: Pick<Calibration, 'pass_us'>): number {
+  return Math.max(0, calibration.pass_us.median);
+}
+
+/** What of a calibration is noise and is not used as measured, in sentences for people. */
+export function calibrationNotes(
+  calibration: Pick<Calibration, 'pass_us' | 'switch_us' | 'gap_us'>,
+): string[] {
+  const differences = [
+    ['the time of a pass around a call', calibration.pass_us],
+    ['the time of changing pipelines', calibration.switch_us],
+    ['the gap between steps', calibration.gap_us],
+  ] as const;
+  return differences
+    .filter(([, { median }]) => median < 0)
+    .map(
+      ([what, { median }]) =>
+        `${what} was measured as ${median.toPrecision(2)} us, which is noise: taken as 0`,
+    );
 }
 
 /** Bytes per microsecond at a size: between measured sizes along their logarithms, beyond them the nearest. */

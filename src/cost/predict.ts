@@ -53,7 +53,8 @@ export interface Prediction {
  * The time of each call of `plan` and of the step, from the second step of its kind on: what caches hold is what the step
  * before left there.
  *
- * @throws InputError naming the family when the calibration lacks one that the plan needs.
+ * @throws InputError naming the family when the calibration lacks one that the plan needs; KernelError naming a kernel that
+ *   the cost model has no law for.
  */
 export function predict(plan: Plan, calibration: Calibration, options: PredictOptions): Prediction {
   const { context, greedy = true } = options;
@@ -111,7 +112,7 @@ export function lawOf(calibration: Calibration, family: string): Law {
     throw new InputError(
       'calibration',
       `the kernel family '${family}', made with the same options (step3 calibrate)`,
-      Object.keys(calibration.families),
+      `a calibration of ${Object.keys(calibration.families).length} other families`,
     );
   }
   return found.law;

@@ -319,7 +319,7 @@ export function attentionCase(
 }
 
 /** The same with several KV heads, and a window in a ring of pages if `ring` is given. */
-function groupedHeads(
+export function groupedHeads(
   heads: number,
   kvHeads: number,
   D: number,

@@ -9,7 +9,7 @@ import { build } from '../../scripts/build.mjs';
 import { calibrate } from '../../src/bench/calibrate.ts';
 import type { ProbeShape } from '../../src/bench/probe_shape.ts';
 import { writeCalibration } from '../../src/cli/calibration_store.ts';
-import { parseCalibration } from '../../src/cost/calibration.ts';
+import { CALIBRATION_FORMAT, parseCalibration } from '../../src/cost/calibration.ts';
 import { openDevice } from '../../src/runtime/device.ts';
 import { gpu } from '../harness.ts';
 
@@ -120,7 +120,7 @@ describe.skipIf(gpu === undefined)('calibrate and validate', () => {
     const foreign = await step3([...validate, other]);
     expect(foreign.code).toBe(2);
     expect(foreign.stderr).toMatch(/^step3: calibration: expected one of this adapter.*another/m);
-    await writeFile(other, '{"format":1}');
+    await writeFile(other, JSON.stringify({ format: CALIBRATION_FORMAT }));
     const bad = await step3([...validate, other]);
     expect(bad.code).toBe(3);
     expect(bad.stderr).toMatch(/^step3: .*other\.json: adapter: expected an object/m);

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { probeShapes } from '../../src/bench/probe_shapes.ts';
 import { PRESETS } from '../../src/config/index.ts';
 import { workOf } from '../../src/cost/work.ts';
-import { type Capabilities, pickVariant } from '../../src/kernels/kernel.ts';
-import { PAGE } from '../../src/kernels/paged.ts';
+import { BASELINE, type Capabilities, pickVariant } from '../../src/kernels/kernel.ts';
+import { cacheShape } from '../../src/model/cache.ts';
 import type { Plan } from '../../src/model/plan.ts';
-import { planDecode } from '../../src/model/plans.ts';
+import { planDecode, planPrefill } from '../../src/model/plans.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
 const LARGE: Capabilities = {
@@ -25,25 +25,28 @@ const SOFTWARE: Capabilities = {
   matrixUnits: false,
   maxBindingBytes: 128 * 1024 ** 2,
 };
+const PLAIN: Capabilities = { ...LARGE, matrixUnits: false };
 const ADAPTERS = [
   { name: 'a large GPU', caps: LARGE, brief: false },
+  { name: 'a large GPU without matrix units', caps: PLAIN, brief: false },
+  { name: 'an adapter without features', caps: BASELINE, brief: false },
   { name: 'a software driver', caps: SOFTWARE, brief: true },
 ];
 
-/** Plans of the presets that an adapter is for: software drivers do not run the released model's widths. */
+/** Plans of the presets that an adapter is for: slow ones do not run the released models' widths. */
 function plans(caps: Capabilities): Plan[] {
-  const configs = Object.values(PRESETS).filter((config) => caps === LARGE || config.hidden_size < 1000);
+  const large = caps === LARGE || caps === PLAIN;
+  const configs = Object.values(PRESETS).filter((config) => large || config.hidden_size < 1000);
   return configs.flatMap((config) => {
     const layout = weightLayout(config, () => ({ format: 'bf16' }), caps.maxBindingBytes);
-    return [1, 4, 16, 64].flatMap((batch) =>
-      [256, 2048].map((context) => {
-        const cache = {
-          sequences: batch,
-          maxContext: context,
-          pages: (context / PAGE) * batch,
-          kv: 'f16',
-        } as const;
-        return planDecode(config, { layout, cache, caps, deterministic: false }, batch, context);
+    return [1, 2, 4, 16, 64].flatMap((batch) =>
+      [256, 2048].flatMap((context) => {
+        const size = { sequences: batch, maxContext: context, together: 4, kv: 'f16' } as const;
+        const options = { layout, cache: cacheShape(config, 0, size), caps, deterministic: false };
+        return [
+          planDecode(config, options, batch, context),
+          planPrefill(config, options, 4, context, { kind: 'picked', rows: 1 }),
+        ];
       }),
     );
   });

@@ -1,20 +1,26 @@
 /** Prediction on made-up calibrations: what the laws say, how they are fitted, what is refused. */
 import { describe, expect, it } from 'vitest';
+import { lineThrough } from '../../src/bench/latencies.ts';
 import { preset } from '../../src/config/index.ts';
 import {
   bandwidthAt,
+  CALIBRATION_FORMAT,
   type Calibration,
+  calibrationNotes,
   type Family,
   missShare,
   parseCalibration,
+  passUs,
 } from '../../src/cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
 import { boundOf, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
+import { expectedTiles } from '../../src/cost/layouts_linear.ts';
 import { predict } from '../../src/cost/predict.ts';
-import { expectedTiles, type Work, workOf } from '../../src/cost/work.ts';
+import { type Work, workOf } from '../../src/cost/work.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
 import { matmul } from '../../src/kernels/matmul.ts';
+import { matvec } from '../../src/kernels/matvec.ts';
 import { PAGE } from '../../src/kernels/paged.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
@@ -168,7 +174,7 @@ function calibration(families: readonly string[]): Calibration {
   const probes = [{ kernel: 'k', shape: 's', cached: false, us: 1, p10: 1, p90: 1, predicted_us: 1 }];
   const family: Family = { law: LAW, error_median: 0, error_p90: 0, probes };
   return {
-    format: 1,
+    format: CALIBRATION_FORMAT,
     adapter: {
       ...{ vendor: 'v', architecture: 'a', device: 'd', description: 'x', bounds_checks: true },
       subgroup: 32,
@@ -236,6 +242,54 @@ describe('predict', () => {
   });
 });
 
+describe('differences that noise made negative', () => {
+  const noisy = { ...calibration([]), pass_us: spread(-3) };
+
+  it('count as nothing, and are told', () => {
+    expect(passUs(noisy)).toBe(0);
+    expect(passUs(calibration([]))).toBe(3);
+    expect(calibrationNotes(noisy)).toEqual([
+      expect.stringMatching(/pass around a call .*-3\.0 us.*taken as 0/),
+    ]);
+    expect(calibrationNotes(calibration([]))).toEqual([]);
+  });
+});
+
+describe('host times of steps', () => {
+  const times = (median: number, off: number) => ({ median, p10: median - off, p90: median + off });
+
+  it('are a start and a slope', () => {
+    const { hostStep, hostDispatch } = lineThrough(times(28, 0), times(212, 0), 8, 192);
+    expect(hostStep).toEqual(spread(20));
+    expect(hostDispatch).toEqual(spread(1));
+  });
+
+  it('keep the order of percentiles, however much of them is noise', () => {
+    for (const [few, many] of [
+      [times(30, 20), times(40, 5)],
+      [times(60, 3), times(40, 39)],
+    ]) {
+      for (const { p10, median, p90 } of Object.values(lineThrough(few, many, 8, 192))) {
+        expect(p10).toBeLessThanOrEqual(median);
+        expect(median).toBeLessThanOrEqual(p90);
+        expect(p10).toBeGreaterThanOrEqual(0);
+      }
+    }
+  });
+});
+
+describe('families', () => {
+  const family = (rest: object) =>
+    workOf(
+      { kernel: matvec, params: { ...dense(64, 64, 1), ...rest }, variant: matvec.variants[0] },
+      { context: 1, subgroup: 32, greedy: true },
+    ).family;
+
+  it('are the same for formats that differ in bytes alone', () => {
+    expect(family({ format: 'f32' })).toBe(family({ format: 'bf16' }));
+  });
+});
+
 describe('parseCalibration', () => {
   const good = calibration(['f']);
 
@@ -246,7 +300,7 @@ describe('parseCalibration', () => {
   it.each([
     ['an object', null, /calibration: expected an object/],
     ['a list', [], /calibration: expected an object/],
-    ['another format', { ...good, format: 99 }, /format: expected 1 .*step3 calibrate/],
+    ['another format', { ...good, format: 99 }, /format: expected 2 .*step3 calibrate/],
     ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
     ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
     ['no curve', { ...good, read: [] }, /read: expected a list/],

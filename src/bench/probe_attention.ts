@@ -1,0 +1,208 @@
+/** Probes of attention and of what prepares it. */
+import type { AnyKernel } from '../kernels/kernel.ts';
+import { mfa_combine } from '../kernels/mfa_combine.ts';
+import { type AttentionParams, groupedHeads, mfa_decode } from '../kernels/mfa_decode.ts';
+import { mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { PAGE } from '../kernels/paged.ts';
+import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
+import { rope_cache } from '../kernels/rope_cache.ts';
+import { rope_turns } from '../kernels/rope_turns.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
+
+/** One context for a batch, in slices; KV heads (default 1), and a window of that context. */
+type Slices = readonly [
+  heads: number,
+  D: number,
+  batch: number,
+  context: number,
+  splitLen: number,
+  kvHeads?: number,
+  window?: number,
+];
+
+function slices([heads, D, batch, context, splitLen, kvHeads = 1, window]: Slices): AttentionParams {
+  const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+  const seen = Math.min(context, window ?? context);
+  const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) + 1 };
+  return groupedHeads(heads, kvHeads, D, 'f16', ceilDiv(seen, splitLen), splitLen, places, ring);
+}
+
+function attention(kernel: AnyKernel, shape: Slices, cached = COLD): ProbeShape {
+  const [heads, D, batch, context, splitLen, kvHeads = 1, window] = shape;
+  const seen = window === undefined ? `context ${context}` : `window ${window}`;
+  const name = `${heads} heads of ${D} on ${kvHeads}, batch ${batch}, ${seen} by ${splitLen}`;
+  return probe(kernel, name, slices(shape), cached);
+}
+
+export function matrixAttention(): ProbeShape[] {
+  return [
+    attention(mfa_matrix, [24, 256, 1, 640, 64]),
+    attention(mfa_matrix, [48, 256, 1, 3000, 64]),
+    attention(mfa_matrix, [48, 256, 1, 12000, 96]),
+    attention(mfa_matrix, [40, 256, 1, 24000, 192]),
+    attention(mfa_matrix, [24, 256, 3, 6000, 160]),
+    attention(mfa_matrix, [48, 256, 6, 10000, 480]),
+    attention(mfa_matrix, [40, 256, 12, 20000, 1888]),
+    attention(mfa_matrix, [48, 256, 24, 5000, 960]),
+    attention(mfa_matrix, [16, 256, 40, 700, 224]),
+    attention(mfa_matrix, [48, 256, 40, 5000, 1600]),
+    attention(mfa_matrix, [24, 256, 1, 640, 64], CACHED),
+    attention(mfa_matrix, [48, 256, 1, 3000, 64], CACHED),
+    attention(mfa_matrix, [24, 256, 3, 3000, 96], CACHED),
+  ];
+}
+
+export function plainAttention(some: Some): ProbeShape[] {
+  // Pipelines differ by heads and width. Heads of a workgroup: up to 4, up to 16, more.
+  const few: readonly Slices[] = [
+    ...([
+      [3, 96, 1, 200, 64],
+      [3, 96, 5, 1100, 64],
+      [3, 96, 1, 1100, 576],
+    ] as const),
+    ...([
+      [6, 32, 12, 700, 64, 2],
+      [3, 208, 12, 700, 64],
+      [3, 208, 12, 5000, 160],
+    ] as const),
+    ...([
+      [3, 96, 20, 700, 64],
+      [12, 96, 5, 5000, 64, 3, 900],
+      [3, 208, 1, 1100, 64],
+    ] as const),
+  ];
+  const some16: readonly Slices[] = [
+    ...([
+      [12, 208, 1, 200, 64],
+      [12, 208, 5, 700, 64],
+      [12, 96, 1, 1100, 576],
+    ] as const),
+    ...([
+      [24, 112, 1, 700, 64, 3],
+      [12, 208, 12, 700, 64],
+      [12, 208, 12, 5000, 160],
+    ] as const),
+    ...([
+      [72, 112, 1, 9000, 64, 6, 900],
+      [72, 112, 12, 9000, 320, 6],
+      [72, 112, 12, 9000, 64, 6, 400],
+    ] as const),
+    ...([
+      [48, 112, 24, 700, 352, 6],
+      [12, 96, 5, 3000, 64],
+      [24, 112, 5, 1100, 96, 3],
+    ] as const),
+  ];
+  const many: readonly Slices[] = [
+    ...([
+      [40, 208, 1, 200, 64],
+      [40, 208, 5, 700, 64],
+      [40, 96, 1, 1100, 576],
+    ] as const),
+    ...([
+      [40, 96, 5, 3000, 64],
+      [40, 208, 12, 700, 64],
+      [40, 208, 12, 5000, 160],
+    ] as const),
+    ...([
+      [48, 208, 12, 5000, 480],
+      [40, 208, 1, 1100, 64],
+    ] as const),
+  ];
+  const cached: readonly Slices[] = [
+    ...([
+      [3, 96, 1, 200, 64],
+      [3, 96, 5, 1100, 64],
+      [12, 208, 1, 200, 64],
+    ] as const),
+    ...([
+      [12, 208, 5, 700, 64],
+      [40, 208, 1, 200, 64],
+      [40, 208, 5, 700, 64],
+    ] as const),
+  ];
+  return [
+    ...[few, some16, many].flatMap((shapes) => some(shapes, 4).map((shape) => attention(mfa_decode, shape))),
+    ...cached.map((shape) => attention(mfa_decode, shape, CACHED)),
+  ];
+}
+
+export function combineProbes(some: Some): ProbeShape[] {
+  const few: readonly Slices[] = [
+    ...([
+      [12, 96, 1, 120, 64],
+      [12, 96, 20, 700, 224],
+      [40, 208, 3, 700, 224],
+    ] as const),
+    ...([
+      [12, 96, 1, 250, 64],
+      [40, 208, 40, 700, 352],
+      [40, 208, 1, 190, 64],
+    ] as const),
+  ];
+  const many: readonly Slices[] = [
+    ...([
+      [12, 96, 1, 1100, 64],
+      [12, 96, 20, 3000, 128],
+      [40, 208, 1, 3000, 64],
+    ] as const),
+    ...([
+      [40, 208, 6, 5000, 256],
+      [40, 208, 1, 12000, 96],
+      [40, 208, 1, 24000, 192],
+    ] as const),
+    ...([
+      [40, 208, 24, 5000, 960],
+      [40, 208, 40, 5000, 800],
+    ] as const),
+  ];
+  return [few, many].flatMap((shapes) => some(shapes, 4).map((shape) => attention(mfa_combine, shape)));
+}
+
+/** Rotary angles, and rotation on the way to attention and cache. */
+export function ropeProbes(some: Some): ProbeShape[] {
+  const turns = (
+    [
+      [1, 48],
+      [20, 96],
+      [60, 208],
+      [150, 48],
+    ] as const
+  ).map(([tokens, dim]) => {
+    const places = Array.from({ length: tokens }, (_, s) => [s, 100] as const);
+    const example = { places, sequences: tokens, maxPages: 2 };
+    const rope = { dim, theta: 500000 };
+    const params = { tokens, rope, sequences: tokens, maxPages: 2, example };
+    return probe(rope_turns, `${tokens} tokens, ${dim} rotated`, params);
+  });
+  const caches = (
+    [
+      [1, 3, 90],
+      [20, 12, 90],
+      [60, 40, 202],
+    ] as const
+  ).map(([tokens, heads, D]) =>
+    probe(rope_cache, `${tokens} tokens, ${heads} heads of ${D}`, {
+      ...{ tokens, heads, D, kAt: 104, kv: 'f16', pages: 4 },
+      qkvStride: 104 + 2 * padRow(D),
+    }),
+  );
+  // The first are one pipeline: software drivers take seconds to compile it.
+  const heads = [
+    ...([1, 20, 60, 200] as const).map((tokens) => [tokens, 3, 1, 24, 12] as const),
+    ...([
+      [1, 72, 6, 112, 56],
+      [60, 72, 6, 112, 112],
+      [8, 24, 3, 112, 56],
+      [200, 24, 3, 96, 48],
+    ] as const),
+  ];
+  const norms = some(heads, 4).map(([tokens, heads, kvHeads, D, rotary]) =>
+    probe(qk_norm_rope, `${tokens} tokens, ${heads} heads of ${D} on ${kvHeads}`, {
+      ...{ tokens, heads, kvHeads, D, rotary, eps: 1e-5, kv: 'f16', pages: ceilDiv(tokens, PAGE) + 1 },
+      stride: (heads + 2 * kvHeads) * padRow(D),
+    }),
+  );
+  return [...turns, ...caches, ...norms];
+}

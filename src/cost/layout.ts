@@ -1,0 +1,27 @@
+/** How the specialised text of a kernel lays a call out: what every file of layouts returns. */
+import type { KernelCall } from '../model/plan.ts';
+import type { Work, WorkOptions } from './work.ts';
+
+/** The part of a call's work that follows from its layout. */
+export type Layout = Pick<Work, 'family' | 'workgroups' | 'depth' | 'groupFlops'> & {
+  readonly units?: Work['units'];
+};
+
+/** What of a call its layout depends on. */
+export type LaidOut = Pick<KernelCall, 'kernel' | 'params' | 'variant'>;
+
+/** The layout of a kernel's calls. */
+export type LayoutOf = (call: LaidOut, options: WorkOptions) => Layout;
+
+/** Constants of the specialised text, those of the variant included. */
+export function constantsOf(call: LaidOut): Record<string, number> {
+  return { ...call.kernel.constants(call.params), ...call.variant.constants } as Record<string, number>;
+}
+
+/**
+ * What the name of a family says about the format of the weights: nothing for those that are a load and a shift away from
+ * f32, whose times differ by their bytes alone; the format's name for any other, which so has laws and probes of its own.
+ */
+export function formatName(format: string): string {
+  return ['bf16', 'f16', 'f32'].includes(format) ? '' : ` ${format}`;
+}

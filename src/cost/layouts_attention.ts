@@ -1,0 +1,82 @@
+/** Layouts of attention and of what prepares it. */
+import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
+import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
+import type { RopeParams } from '../kernels/rope_cache.ts';
+import type { TurnsParams } from '../kernels/rope_turns.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+import type { LaidOut, Layout, LayoutOf } from './layout.ts';
+import type { Work } from './work.ts';
+
+/** Invocations of mfa_combine, and of the kernels that handle a group of four elements each. */
+const COMBINE = 256;
+const NARROW = 64;
+
+/** `keys`: positions of a tile; `group`: heads of a workgroup. */
+function slices(call: LaidOut, keys: number, group: number, units: Work['units']): Layout {
+  const p = call.params as AttentionParams;
+  const seen = seenPositions(p);
+  const slice = Math.min(p.splitLen, seen);
+  const groups = p.kvHeads * ceilDiv(p.heads / p.kvHeads, group);
+  return {
+    family: `${call.kernel.name} ${p.kv}`,
+    workgroups: ceilDiv(seen, p.splitLen) * p.tokens * groups,
+    depth: ceilDiv(slice, keys),
+    groupFlops: 4 * ceilDiv(slice, keys) * keys * group * p.D,
+    units,
+  };
+}
+
+function mfaDecode(call: LaidOut): Layout {
+  const { heads, kvHeads } = call.params as AttentionParams;
+  const group = Math.min(64, ceilDiv(heads / kvHeads, 4) * 4);
+  const layout = slices(call, group <= 32 ? 64 : 32, group, 'fma');
+  // Few heads leave less to share.
+  return { ...layout, family: `${layout.family} ${group <= 4 ? '4' : group <= 16 ? '16' : '64'} heads` };
+}
+
+function mfaCombine(call: LaidOut): Layout {
+  const p = call.params as AttentionParams;
+  const used = ceilDiv(seenPositions(p), p.splitLen);
+  const abreast = Math.max(1, Math.floor(COMBINE / (padRow(p.D) / 4)));
+  return {
+    // The statistics of more slices are shared between invocations, with barriers.
+    family: `mfa_combine ${used <= 4 ? 'few' : 'many'}`,
+    workgroups: p.tokens * p.heads,
+    depth: 1 + ceilDiv(used, abreast),
+    groupFlops: 2 * used * p.D,
+  };
+}
+
+function ropeTurns(call: LaidOut): Layout {
+  const p = call.params as TurnsParams;
+  const pairs = p.rope.dim / 2;
+  const depth = ceilDiv(pairs, NARROW);
+  return { family: 'rope_turns', workgroups: p.tokens, depth, groupFlops: 20 * pairs };
+}
+
+function ropeCache(call: LaidOut): Layout {
+  const p = call.params as RopeParams;
+  const workgroups = ceilDiv(((p.heads + 2) * padRow(p.D)) / 4, NARROW) * p.tokens;
+  return { family: 'rope_cache', workgroups, depth: 1, groupFlops: 3 * 4 * NARROW };
+}
+
+function qkNormRope(call: LaidOut): Layout {
+  const p = call.params as NormRopeParams;
+  const D8 = padRow(p.D);
+  return {
+    family: 'qk_norm_rope',
+    workgroups: ceilDiv(((p.heads + 2 * p.kvHeads) * D8) / 4, NARROW) * p.tokens,
+    // Every invocation adds up the squares of its whole head.
+    depth: D8 / 4,
+    groupFlops: NARROW * (2 * D8 + 4 * 7),
+  };
+}
+
+export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
+  mfa_matrix: (call) => slices(call, 32, 64, 'matrix'),
+  mfa_decode: mfaDecode,
+  mfa_combine: mfaCombine,
+  rope_turns: ropeTurns,
+  rope_cache: ropeCache,
+  qk_norm_rope: qkNormRope,
+};

@@ -1,0 +1,116 @@
+/** Layouts of the kernels that multiply with weights. */
+import type { LinearParams } from '../kernels/linear.ts';
+import type { ExpertsDownParams } from '../kernels/moe_down.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
+import type { WorkOptions } from './work.ts';
+
+/** Tiles that have work in the shard of a linear call. */
+function activeTiles(p: LinearParams, even = false): number {
+  const { source, shard } = p;
+  if (source.kind === 'routed') {
+    return (p.tokens * shard.expertCount) / source.routing.experts;
+  }
+  if (source.kind !== 'grouped') return ceilDiv(p.tokens, p.tile);
+  if (!even) return shard.expertCount * expectedTiles(p.tokens, 1 / source.experts, p.tile);
+  const [each, rest] = [Math.floor(p.tokens / source.experts), p.tokens % source.experts];
+  const tiles = rest * ceilDiv(each + 1, p.tile) + (source.experts - rest) * ceilDiv(each, p.tile);
+  return (shard.expertCount / source.experts) * tiles;
+}
+
+/** Expected tiles of one expert: of `pairs` independent pairs each is its own with probability `p`. */
+export function expectedTiles(pairs: number, p: number, tile: number): number {
+  // Binomial probabilities, one after the other; their logarithms, as the first may be far below 1e-300.
+  let log = p < 1 ? pairs * Math.log1p(-p) : 0;
+  if (p >= 1) return ceilDiv(pairs, tile);
+  let expected = 0;
+  for (let n = 0; n <= pairs; n++) {
+    expected += Math.exp(log) * ceilDiv(n, tile);
+    log += Math.log((pairs - n) / (n + 1)) + Math.log(p / (1 - p));
+  }
+  return expected;
+}
+
+/** Steps of choosing experts, in workgroup memory, that take about as long as one over columns of weights. */
+const CHOICE_STEPS = 24;
+
+/** Operations that compare two experts. */
+const CHOICE_FLOPS = 6;
+
+/** What it takes a workgroup of `WG` to choose among `experts`, each of which is compared with all. */
+export function choosing(experts: number, WG: number): { steps: number; flops: number } {
+  return { steps: ceilDiv(experts, WG) * ceilDiv(experts, 4), flops: CHOICE_FLOPS * experts * experts };
+}
+
+function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
+  const p = call.params as LinearParams;
+  const { WG, TOKENS, ROWS, GROUPS } = constantsOf(call);
+  const team = call.variant.name === 'workgroup' ? 32 : subgroup;
+  const teams = Math.max(1, WG / team);
+  const parts = Math.max(Math.floor(teams / GROUPS), 1);
+  const rounds = GROUPS / Math.min(teams, GROUPS);
+  const blocks = ceilDiv(p.K, 8);
+  const kind = p.source.kind === 'picked' ? 'all' : p.source.kind;
+  const norm = p.norm === 'rms' ? 3 * TOKENS * GROUPS : 0; // square, sum, gamma per column and group
+  const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
+  return {
+    family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
+    workgroups: ceilDiv(p.shard.rowCount, ROWS * GROUPS) * activeTiles(p, even),
+    depth: rounds * ceilDiv(blocks, team * parts) + choice.steps / CHOICE_STEPS,
+    groupFlops: blocks * 8 * (2 * TOKENS * ROWS * GROUPS + norm) + choice.flops,
+  };
+}
+
+/** Rows, tokens and columns of a tile of matmul; fixed by its text. */
+const MATMUL = { rows: 128, tokens: 64, columns: 16 } as const;
+
+function matmul(call: LaidOut, { even }: WorkOptions): Layout {
+  const p = call.params as LinearParams;
+  const depth = ceilDiv(p.K, MATMUL.columns);
+  return {
+    family: `matmul ${p.source.kind === 'grouped' ? 'grouped' : 'all'}${formatName(p.format)}`,
+    workgroups: ceilDiv(p.shard.rowCount, MATMUL.rows) * activeTiles(p, even),
+    depth,
+    groupFlops: 2 * MATMUL.tokens * MATMUL.rows * depth * MATMUL.columns,
+  };
+}
+
+function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
+  const p = call.params as LinearParams;
+  const c = constantsOf(call);
+  const tokens = 16 * c.TM * c.SG_M;
+  const rows = 16 * c.TN * c.SG_N;
+  const depth = ceilDiv(p.K, c.DEPTH);
+  const kind = p.source.kind === 'grouped' ? 'grouped' : 'all';
+  return {
+    family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
+    workgroups: ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even),
+    depth,
+    groupFlops: 2 * tokens * rows * depth * c.DEPTH,
+    units: 'matrix',
+  };
+}
+
+function moeDown(call: LaidOut): Layout {
+  const p = call.params as ExpertsDownParams;
+  const { WG } = constantsOf(call);
+  const { experts, topK } = p.routing;
+  const part = p.shard.expertCount / experts;
+  const shareK = p.withShare ? p.shareK : 0;
+  // A token none of whose experts is here, nor the shared one, has nothing to do.
+  const busy = p.withShare ? 1 : 1 - (1 - part) ** topK;
+  const choice = choosing(experts, WG);
+  return {
+    family: `moe_down ${call.variant.name}${formatName(p.format)}`,
+    workgroups: ceilDiv(p.shard.rowCount, 8) * p.tokens * busy,
+    depth: ceilDiv(ceilDiv(p.shareK, 8) + topK * ceilDiv(p.K, 8), WG) + choice.steps / CHOICE_STEPS,
+    groupFlops: (2 * 8 * (padRow(shareK) + topK * part * padRow(p.K))) / busy + choice.flops,
+  };
+}
+
+export const LINEAR_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
+  matvec,
+  matmul,
+  matmul_matrix: matmulMatrix,
+  moe_down: moeDown,
+};

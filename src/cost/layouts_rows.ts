@@ -1,0 +1,72 @@
+/** Layouts of the kernels that handle rows of activations, and choices of experts and tokens. */
+import type { CombineParams } from '../kernels/moe_combine.ts';
+import type { GroupParams } from '../kernels/moe_group.ts';
+import type { RouteParams } from '../kernels/moe_route.ts';
+import type { SampleParams } from '../kernels/sample.ts';
+import { ceilDiv } from '../tensor.ts';
+import { constantsOf, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
+import { choosing } from './layouts_linear.ts';
+
+/** Invocations of the kernels with a fixed size. */
+const WIDE = 256;
+const NARROW = 64;
+
+function rows(family: string, count: number, K: number, passes: number): Layout {
+  const depth = passes * ceilDiv(ceilDiv(K, 8), WIDE);
+  return { family, workgroups: count, depth, groupFlops: 4 * K };
+}
+
+function moeRoute(call: LaidOut): Layout {
+  const p = call.params as RouteParams;
+  const { steps, flops } = choosing(p.experts, constantsOf(call).WG);
+  // Shares of a softmax are divided by a sum over all experts.
+  const sum = p.scoring === 'sigmoid' ? 0 : ceilDiv(p.experts, 4);
+  return { family: 'moe_route', workgroups: p.tokens, depth: steps + sum, groupFlops: flops };
+}
+
+/** Pairs whose order moe_group finds at a time, and the barriers that takes. */
+const SEGMENT = 32 * WIDE;
+const SEGMENT_BARRIERS = 11;
+
+function moeGroup(call: LaidOut): Layout {
+  const p = call.params as GroupParams;
+  const pairs = p.tokens * p.topK;
+  return {
+    family: 'moe_group',
+    workgroups: p.experts,
+    // All pairs are looked at twice, 4 of an invocation at a time.
+    depth: 2 * ceilDiv(pairs, 4 * WIDE) + SEGMENT_BARRIERS * ceilDiv(pairs, SEGMENT),
+    groupFlops: 0,
+  };
+}
+
+export const ROW_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
+  moe_route: moeRoute,
+  moe_group: moeGroup,
+  moe_combine(call) {
+    const p = call.params as CombineParams;
+    const workgroups = ceilDiv(p.K, NARROW) * p.tokens;
+    return { family: 'moe_combine', workgroups, depth: 1, groupFlops: 2 * NARROW * p.topK };
+  },
+  rmsnorm(call) {
+    const p = call.params as { tokens: number; K: number };
+    return rows('rmsnorm', p.tokens, p.K, 2);
+  },
+  half_rows(call) {
+    const p = call.params as { rows: number; K: number; norm: string };
+    return rows(`half_rows ${p.norm}`, p.rows, p.K, p.norm === 'rms' ? 2 : 1);
+  },
+  embed_tokens(call) {
+    const p = call.params as { tokens: number; K: number };
+    return { family: 'embed_tokens', workgroups: p.tokens * ceilDiv(p.K, 512), depth: 1, groupFlops: 0 };
+  },
+  sample(call, { greedy }) {
+    const p = call.params as SampleParams;
+    return {
+      family: `sample ${greedy ? 'greedy' : 'draw'}`,
+      workgroups: p.rows,
+      depth: ceilDiv(p.vocab, 4 * 4 * WIDE),
+      groupFlops: 3 * p.vocab,
+    };
+  },
+};
