@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { SIZES, writeSyntheticGguf } from './synthetic_gguf.mjs';
+import { SIZES, SMALL, writeSyntheticGguf } from './synthetic_gguf.mjs';
 
 const WARM_UP = 32;
 const PROMPT = Array.from({ length: 16 }, (_, i) => 300 + 17 * i);
@@ -28,39 +28,33 @@ const { values: args } = parseArgs({
   },
 });
 const count = Number(args.tokens);
-const sizes = args.small
-  ? {
-      layers: 2,
-      hidden: 512,
-      heads: 8,
-      kvHeads: 2,
-      headDim: 128,
-      experts: 8,
-      topK: 4,
-      expertDim: 256,
-      vocab: 1000,
-    }
-  : SIZES;
+const sizes = args.small ? SMALL : SIZES;
 
-/** Runs `tokens`, an async iterable of token ids, and returns ids and milliseconds a token. */
+/**
+ * Takes `count` tokens and returns their ids and milliseconds a token.
+ *
+ * @param {AsyncIterable<number>} tokens
+ */
 async function timed(tokens) {
+  /** @type {number[]} */
   const ids = [];
+  /** @type {number[]} */
   const times = [];
   for await (const id of tokens) {
     ids.push(id);
     times.push(performance.now());
     if (ids.length === count) break;
   }
-  const gaps = times.slice(1).map((t, i) => t - times[i]);
-  const steady = gaps.slice(Math.min(WARM_UP, gaps.length >> 1)).sort((a, b) => a - b);
-  const mean =
-    (times.at(-1) - times[Math.min(WARM_UP, times.length >> 1)]) /
-    (times.length - 1 - Math.min(WARM_UP, times.length >> 1));
-  return { ids, median: steady[steady.length >> 1], mean };
+  const first = Math.min(WARM_UP, times.length >> 1);
+  const gaps = times.slice(first + 1).map((t, i) => t - times[first + i]);
+  const mean = gaps.reduce((a, b) => a + b, 0) / gaps.length;
+  gaps.sort((a, b) => a - b);
+  return { ids, median: gaps[gaps.length >> 1], mean };
 }
 
-async function llamaCpp(path) {
-  const entry = createRequire(join(resolve(args.peer), 'package.json')).resolve('node-llama-cpp');
+/** @param {string} path @param {string} folder */
+async function llamaCpp(path, folder) {
+  const entry = createRequire(join(resolve(folder), 'package.json')).resolve('node-llama-cpp');
   const { getLlama } = await import(pathToFileURL(entry).href);
   const llama = await getLlama({
     gpu: args.small ? false : 'vulkan',
@@ -76,6 +70,7 @@ async function llamaCpp(path) {
   return { ...result, device: (await Promise.resolve(llama.gpu)) || 'cpu' };
 }
 
+/** @param {string} path */
 async function ours(path) {
   const { loadModel } = await import(new URL('../../dist/index.js', import.meta.url).href);
   const model = await loadModel(path, { maxContext: 1024 });
@@ -94,7 +89,12 @@ async function ours(path) {
   return result;
 }
 
-/** Length of the common beginning. */
+/**
+ * Length of the common beginning.
+ *
+ * @param {number[]} a
+ * @param {number[]} b
+ */
 function agreement(a, b) {
   const differ = a.findIndex((id, i) => id !== b[i]);
   return differ < 0 ? a.length : differ;
@@ -102,13 +102,13 @@ function agreement(a, b) {
 
 mkdirSync(args.files, { recursive: true });
 const results = [];
-for (const type of args.types.split(',')) {
+for (const type of /** @type {import('./synthetic_gguf.mjs').Format[]} */ (args.types.split(','))) {
   const path = join(args.files, `synthetic-${type}${args.small ? '-small' : ''}.gguf`);
   if (!existsSync(path)) {
     console.error(`writing ${path}`);
-    await writeSyntheticGguf(path, { type, ...sizes });
+    await writeSyntheticGguf(path, { ...sizes, type });
   }
-  const peer = args.peer === undefined ? undefined : await llamaCpp(path);
+  const peer = args.peer === undefined ? undefined : await llamaCpp(path, args.peer);
   const own = await ours(path);
   const row = {
     type,
@@ -116,7 +116,7 @@ for (const type of args.types.split(',')) {
     ours_mean_ms: own.mean,
     llama_cpp_ms: peer?.median,
     llama_cpp_mean_ms: peer?.mean,
-    ratio: peer && peer.mean / own.mean,
+    ratio: peer === undefined ? undefined : peer.mean / own.mean,
     same_tokens: peer && agreement(own.ids, peer.ids),
     peer_backend: peer?.device,
   };
@@ -124,7 +124,7 @@ for (const type of args.types.split(',')) {
   console.error(
     `${type}: ours ${own.mean.toFixed(3)} ms a token` +
       (peer
-        ? `, llama.cpp (${peer.device}) ${peer.mean.toFixed(3)} ms: ${row.ratio.toFixed(2)} times as fast; first ${row.same_tokens} tokens equal`
+        ? `, llama.cpp (${peer.device}) ${peer.mean.toFixed(3)} ms: ${(peer.mean / own.mean).toFixed(2)} times as fast; first ${row.same_tokens} tokens equal`
         : ''),
   );
 }

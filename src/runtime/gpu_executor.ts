@@ -223,7 +223,7 @@ function encodePass(
     if (d.pipeline !== pipeline) pass.setPipeline(d.pipeline);
     pipeline = d.pipeline;
     pass.setBindGroup(0, d.group);
-    // Not spread: an array's iterator costs the host a tenth of a dispatch.
+    // Not spread: an array's iterator costs the host some of the time that small models wait for.
     pass.dispatchWorkgroups(d.workgroups[0], d.workgroups[1], d.workgroups[2]);
   }
   pass.end();

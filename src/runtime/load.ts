@@ -13,6 +13,9 @@ import type { Executor } from './executor.ts';
 /** Called as loading goes on, with bytes read of the checkpoint so far and in all. */
 export type LoadProgress = (read: number, total: number) => void;
 
+/** Shards that are read at a time: while one is checked and packed, the others wait for the disk. */
+const STREAMS = 3;
+
 /** Bytes written after which the queue is given time to drain, so that pending uploads stay bounded. */
 const DRAIN_BYTES = 256 * 1024 * 1024;
 
@@ -26,24 +29,29 @@ export async function loadWeights(
   const total = layoutBytes(checkpoint, layout);
   let read = 0;
   let pending = 0;
-  for (const matrix of layout.matrices.values()) {
+  let drained: Promise<void> | undefined;
+  const drain = async () => {
+    await executor.idle();
+    pending = 0;
+    drained = undefined;
+  };
+  const shards = [...layout.matrices.values()].flatMap((matrix) =>
+    matrix.shards.map((shard, i) => ({ matrix, shard, name: shardName(matrix.name, i) })),
+  );
+  await inStreams(shards, async ({ matrix, shard, name }, failed) => {
     const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
-    for (const [i, shard] of matrix.shards.entries()) {
-      const name = shardName(matrix.name, i);
-      const bytes = shard.expertCount * shard.rowCount * rowBytes;
-      executor.ensure([{ name, type: matrix.format, bytes, purpose: 'weights' }]);
-      for await (const piece of packShard(checkpoint, matrix, shard)) {
-        executor.write(name, piece.offset, piece.bytes);
-        read += piece.sourceBytes;
-        pending += piece.bytes.length;
-        onProgress(read, total);
-        if (pending >= DRAIN_BYTES) {
-          await executor.idle();
-          pending = 0;
-        }
-      }
+    const bytes = shard.expertCount * shard.rowCount * rowBytes;
+    executor.ensure([{ name, type: matrix.format, bytes, purpose: 'weights' }]);
+    for await (const piece of packShard(checkpoint, matrix, shard)) {
+      if (failed()) return;
+      executor.write(name, piece.offset, piece.bytes);
+      read += piece.sourceBytes;
+      pending += piece.bytes.length;
+      onProgress(read, total);
+      if (pending >= DRAIN_BYTES) drained ??= drain();
+      await drained;
     }
-  }
+  });
   for (const vector of layout.vectors.values()) {
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
@@ -52,6 +60,24 @@ export async function loadWeights(
   }
   loadFrequencies(executor, checkpoint.config);
   await executor.idle();
+}
+
+/** Calls `work` for every item, a few at a time in their order; the first error ends all, when no call is under way. */
+async function inStreams<T>(
+  items: readonly T[],
+  work: (item: T, failed: () => boolean) => Promise<void>,
+): Promise<void> {
+  const queue = items.values();
+  const errors: unknown[] = [];
+  const failed = () => errors.length > 0;
+  const stream = async () => {
+    for (const item of queue) {
+      if (failed()) return;
+      await work(item, failed).catch((error: unknown) => errors.push(error));
+    }
+  };
+  await Promise.all(Array.from({ length: STREAMS }, stream));
+  if (failed()) throw errors[0];
 }
 
 /** Bytes of the tensors that a layout reads: fewer than the checkpoint's where blocks are left out. */

@@ -26,6 +26,19 @@ export function firstNonFinite(dtype: DType, bytes: Uint8Array): number {
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, count);
   const perWord = 4 / DTYPE_BYTES[dtype];
   let i = 0;
+  // Eight words to a branch.
+  for (; i + 8 <= count; i += 8) {
+    const found =
+      ((words[i] & exponent) + one) |
+      ((words[i + 1] & exponent) + one) |
+      ((words[i + 2] & exponent) + one) |
+      ((words[i + 3] & exponent) + one) |
+      ((words[i + 4] & exponent) + one) |
+      ((words[i + 5] & exponent) + one) |
+      ((words[i + 6] & exponent) + one) |
+      ((words[i + 7] & exponent) + one);
+    if ((found & carry) !== 0) break;
+  }
   while (i < count && (((words[i] & exponent) + one) & carry) === 0) i++;
   const from = i * perWord;
   // Whichever half of the word it was, and an odd last element.

@@ -9,6 +9,7 @@ const PIECE_BYTES = 16 * 1024 * 1024;
 /** Packed bytes for one place of a shard's buffer. */
 export interface Piece {
   readonly offset: number;
+  /** Valid until the next piece is asked for, which takes their place: fresh memory costs more than filling it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Checkpoint bytes that were read to make it. */
   readonly sourceBytes: number;
@@ -26,12 +27,13 @@ export async function* packShard(
 ): AsyncGenerator<Piece> {
   const rowBytes = padRow(matrix.cols) * FORMAT_BYTES[matrix.format];
   const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const packed = new Uint8Array(Math.min(rowsEach, shard.rowCount) * rowBytes);
   let offset = 0;
   for (let e = 0; e < shard.expertCount; e++) {
     for (let r = 0; r < shard.rowCount; r += rowsEach) {
       const begin = shard.rowBegin + r;
       const end = shard.rowBegin + Math.min(shard.rowCount, r + rowsEach);
-      const bytes = new Uint8Array((end - begin) * rowBytes);
+      const bytes = packed.subarray(0, (end - begin) * rowBytes).fill(0);
       let sourceBytes = 0;
       for (const part of matrix.parts) {
         sourceBytes += await packPart(checkpoint, matrix, part, shard.expertBegin + e, begin, end, bytes);

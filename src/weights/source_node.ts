@@ -48,7 +48,7 @@ function rangeFile(handle: FileHandle, name: string, size: number): RangeFile {
     size,
     read: async (offset, length) => {
       checkRange(name, size, offset, length);
-      const out = allocate(name, length);
+      const out = uncleared(name, length);
       for (let done = 0; done < length; ) {
         const bytes = await readSome(
           handle,
@@ -72,6 +72,15 @@ function rangeFile(handle: FileHandle, name: string, size: number): RangeFile {
     },
     close: () => handle.close(),
   };
+}
+
+/** A fresh buffer that is not zeroed, since a read fills it or fails: zeroing costs as much as reading. */
+function uncleared(name: string, length: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer as ArrayBuffer);
+  } catch {
+    return allocate(name, length);
+  }
 }
 
 async function readSome(

@@ -94,6 +94,28 @@ describe('plans', () => {
     },
   );
 
+  it('experts that lie in several buffers are read by one call, within default storage buffers', () => {
+    const config = { ...PRESETS.step3, num_hidden_layers: 5 };
+    const limit = 2 ** 31 - 4;
+    const layout = weightLayout(config, () => 'bf16', limit);
+    const cache = { sequences: 4, maxContext: 1024, pages: 64, kv: 'f16' } as const;
+    const caps = { ...BASELINE, maxBindingBytes: limit };
+    for (const batch of [1, 4]) {
+      const plan = planDecode(config, { layout, cache, caps, deterministic: false }, batch, 1024);
+      const experts = plan.calls.filter((c) => c.label.startsWith('layers.4.moe.') && 'w1' in c.slots);
+      expect(experts.map((c) => [c.label, c.params])).toMatchObject([
+        [
+          'layers.4.moe.gate_up_proj',
+          { buffers: [14, 14, 14, 6], shard: { expertBegin: 0, expertCount: 48 } },
+        ],
+        ['layers.4.moe.down_proj', { buffers: [29, 19], shard: { expertBegin: 0, expertCount: 48 } }],
+      ]);
+      expect(names(plan, 4).length).toBe(9);
+      for (const call of plan.calls)
+        expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
+    }
+  });
+
   it('the released model plans at default limits: no binding and no dispatch exceeds them', () => {
     const config = PRESETS.step3;
     const o = options('step3', { cache: { sequences: 1, maxContext: 65536, pages: 1024, kv: 'f16' } });

@@ -14,6 +14,14 @@ describe.each(DTYPES)('firstNonFinite of %s', (dtype) => {
     expect(firstNonFinite(dtype, new Uint8Array(0))).toBe(-1);
   });
 
+  it('finds the first of several among many words, at every position', () => {
+    const many = Array.from({ length: 37 }, (_, i) => i / 7 - 2);
+    for (let at = 0; at < many.length; at++) {
+      const bad = many.map((value, i) => (i < at || i % 3 === 1 ? value : Number.NaN)).with(at, Infinity);
+      expect(firstNonFinite(dtype, encodeWeights(format, bad))).toBe(at);
+    }
+  });
+
   it.each([Number.NaN, Infinity, -Infinity])('finds %d at every position, odd last one included', (bad) => {
     for (let at = 0; at < values.length; at++) {
       expect(firstNonFinite(dtype, encodeWeights(format, values.with(at, bad)))).toBe(at);
