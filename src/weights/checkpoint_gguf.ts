@@ -80,7 +80,7 @@ export async function openGguf(source: FileSource, name: string): Promise<Checkp
       name,
     );
     return makeCheckpoint({
-      name: `${source.name}/${name}`,
+      name: `${source.name.replace(/\/$/, '')}/${name}`,
       config,
       weights,
       texts: ggufTexts(metadata, config.vocab_size),
