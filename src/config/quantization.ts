@@ -84,6 +84,7 @@ function parseCompressed(fields: Fields): Int4Quantization {
   if (fields.get('format') !== 'pack-quantized') fields.fail('format', '"pack-quantized"');
   fields.mustBe('kv_cache_scheme', null);
   fields.mustBe('quantization_status', 'compressed');
+  refuseTransforms(fields);
   const groups = fields.object('config_groups');
   const names = Object.keys(fields.get('config_groups') as object);
   if (names.length !== 1) fields.fail('config_groups', 'one group', names);
@@ -108,6 +109,15 @@ function parseCompressed(fields: Fields): Int4Quantization {
     symmetric: weights.boolean('symmetric', true),
     ignore: readNames(fields, ['ignore']),
   };
+}
+
+/** Rotations of activations would have to be computed too; newer files say that there are none by an empty object. */
+function refuseTransforms(fields: Fields): void {
+  if (!fields.has('transform_config')) return;
+  const transforms: unknown = fields.object('transform_config').get('config_groups') ?? {};
+  if (typeof transforms !== 'object' || Object.keys(transforms as object).length > 0) {
+    fields.fail('transform_config', 'no transforms (they are not supported)');
+  }
 }
 
 function parseAwq(fields: Fields): Int4Quantization {

@@ -1,5 +1,5 @@
 /** Checkpoints in GGUF files: one, or the parts of a split one (`NAME-00001-of-0000N.gguf`). */
-import { parseConfig } from '../config/index.ts';
+import { layerFacts, type ModelConfig, mtpBlocks, parseConfig } from '../config/index.ts';
 import { show, WeightError } from '../errors.ts';
 import { decodeWeights } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -71,6 +71,7 @@ export async function openGguf(source: FileSource, name: string): Promise<Checkp
       divisors: divisors === undefined ? undefined : await readVector(divisors),
     };
     const config = parseConfig(ggufConfig(arch, metadata, facts), name);
+    splitFused(config, entries);
     const weights = selectWeights(
       config,
       new Map(Array.from(entries, ([key, { data }]) => [key, data])),
@@ -79,7 +80,7 @@ export async function openGguf(source: FileSource, name: string): Promise<Checkp
       name,
     );
     return makeCheckpoint({
-      name: `${source.name}/${name}`,
+      name: `${source.name.replace(/\/$/, '')}/${name}`,
       config,
       weights,
       texts: ggufTexts(metadata, config.vocab_size),
@@ -144,6 +145,39 @@ function checkSplit(file: string, { metadata }: GgufFile, part: number, count: n
     // A file that is not split has neither, or a count of 0 or 1.
     if (found === value || (count === 1 && (found === undefined || found === 0))) continue;
     throw new WeightError(file, undefined, `${key} ${value}, as its name says`, show(found));
+  }
+}
+
+/** Puts queries, keys and values in the place of tensors that hold all three, one after another. */
+function splitFused(config: ModelConfig, entries: Map<string, Entry>): void {
+  for (const [name, { tensor, data }] of [...entries]) {
+    const block = /^blk\.(\d{1,4})\.attn_qkv\.weight$/.exec(name)?.[1];
+    if (block === undefined || Number(block) >= config.num_hidden_layers + mtpBlocks(config)) continue;
+    const { heads, kvHeads, headDim, latent } = layerFacts(config, Number(block)).attention;
+    const rows = [latent ?? heads * headDim, kvHeads * headDim, kvHeads * headDim];
+    const [total, cols] = data.shape;
+    const expected = rows.reduce((sum, count) => sum + count, 0);
+    if (data.shape.length !== 2 || total !== expected) {
+      throw new WeightError(
+        data.file,
+        name,
+        `${expected} rows of queries, keys and values`,
+        show(data.shape),
+      );
+    }
+    const rowBytes = data.bytes / total;
+    let begin = 0;
+    for (const [i, part] of [latent === undefined ? 'q' : 'q_a', 'k', 'v'].entries()) {
+      const from = begin;
+      const slice = { ...data, shape: [rows[i], cols], bytes: rows[i] * rowBytes };
+      const read = (at: number, length: number) => data.read(from + at, length);
+      entries.set(`blk.${block}.attn_${part}.weight`, {
+        tensor,
+        data: { ...slice, name: `${name} (${part})`, read },
+      });
+      begin += slice.bytes;
+    }
+    entries.delete(name);
   }
 }
 

@@ -51,6 +51,9 @@ const FILE_TYPES = { q8_0: 7, q4_0: 2, q4_k: 14 } as const;
 /** Beyond this a weight's block scale could exceed 16 bits. */
 const MAX_WEIGHT = 65504;
 
+/** 4-bit scales, an eighth of a shard, are kept until all integers of the shard are written. */
+const INT4_SHARD_BYTES = 2 ** 30;
+
 /** One weight, and what becomes of it. */
 interface Item {
   readonly spec: TensorSpec;
@@ -80,7 +83,15 @@ export async function convertCheckpoint(
   const count = () => options.onProgress?.(++done, total);
   const bytes = isGgufTarget(target)
     ? await writeGgufFile(checkpoint, texts, target, items, path, count)
-    : await writeFolder(checkpoint, texts, target, items, path, options.shardBytes ?? SHARD_BYTES, count);
+    : await writeFolder(
+        checkpoint,
+        texts,
+        target,
+        items,
+        path,
+        options.shardBytes ?? (target === 'int4' ? INT4_SHARD_BYTES : SHARD_BYTES),
+        count,
+      );
   const formats: Record<string, number> = {};
   for (const { format } of items) formats[format] = (formats[format] ?? 0) + 1;
   return { path, sourceBytes: checkpoint.bytes, bytes, formats };

@@ -102,6 +102,7 @@ it('loads a model by URL, computes the reference logits and generates', async (c
     '/dist/': here('../../dist'),
     '/model/': golden.folder,
     '/page.html': here('page.html'),
+    '/jinja/': here('../../node_modules/@huggingface/jinja/dist'),
     '/tokenizers/': here('../../node_modules/@huggingface/tokenizers/dist'),
   });
   let report: Report;

@@ -46,6 +46,7 @@ describe('parseQuantization', () => {
       groupSize: 128,
       symmetric: false,
     });
+    expect(parse({ ...PACKED, transform_config: {} })).toMatchObject({ groupSize: 32 });
     expect(parse(AWQ)).toEqual({ method: 'awq', groupSize: 128, symmetric: false, ignore: [] });
     expect(parse({ ...AWQ, version: 'GEMM', zero_point: false })).toMatchObject({ symmetric: true });
   });
@@ -80,6 +81,7 @@ const HOSTILE: readonly (readonly [string, unknown, ...string[]])[] = [
     'input_activations',
   ],
   ['a quantised cache', { ...PACKED, kv_cache_scheme: {} }, 'kv_cache_scheme'],
+  ['rotated activations', { ...PACKED, transform_config: { config_groups: { a: {} } } }, 'transform_config'],
   ['8 bits', weights({ num_bits: 8 }), 'num_bits', '4', 'got 8'],
   ['floats', weights({ type: 'float' }), 'type', 'float'],
   ['a scale per row', weights({ strategy: 'channel', group_size: null }), 'strategy', 'channel'],

@@ -301,6 +301,27 @@ describe('checkpoints in GGUF files', () => {
     ]);
   });
 
+  it('takes fused queries, keys and values apart', async () => {
+    const row = Uint8Array.from({ length: 34 * 64 }, (_, i) => (i % 34 === 1 ? 0x2c : i * 11));
+    const tensors: TestTensor[] = step3Tensors('q8_0').filter(
+      ({ name }) => !/blk\.1\.attn_(q_a|k|v)\.weight/.test(name),
+    );
+    const fused = (rows: number): TestTensor => ({
+      name: 'blk.1.attn_qkv.weight',
+      format: 'q8_0',
+      shape: [rows, 32],
+      bytes: row.slice(0, 34 * rows),
+    });
+    const checkpoint = await open({ 'm.gguf': ggufFile(STEP3, [...tensors, fused(64)]) });
+    const part = (name: string) => checkpoint.weight(`model.layers.1.self_attn.${name}.weight`)!;
+    expect(part('q_proj').rows).toBe(32);
+    expect((await part('q_proj').readRows(0, 1, 2)).values).toEqual(row.slice(34, 68));
+    expect((await part('k_proj').readRows(0, 0, 16)).values).toEqual(row.slice(32 * 34, 48 * 34));
+    expect((await part('v_proj').readRows(0, 15, 16)).values).toEqual(row.slice(63 * 34));
+    const wrong = () => open({ 'm.gguf': ggufFile(STEP3, [...tensors, fused(62)]) });
+    await expectError(wrong, WeightError, ['attn_qkv', '64 rows', '[62,32]']);
+  });
+
   it('wants to be told which of several models', async () => {
     const file = ggufFile(STEP3, step3Tensors('q4_0'));
     await expectError(() => open({ 'a.gguf': file, 'b.gguf': file }), WeightError, ['a.gguf', 'b.gguf']);

@@ -66,15 +66,20 @@ export async function* chat(model: Model, messages: readonly ChatMessage[], opti
     signal,
   });
   let next = await generated.next();
-  for (; next.done !== true; next = await generated.next()) {
-    const { token } = next.value;
-    if (stopped) continue;
-    tokens.push(token);
-    if (stopTokens.includes(token)) continue;
-    const pushed = stream.push(token);
-    yield* turn.take(parts.push(pushed.text));
-    stopped = pushed.stopped;
-    if (stopped) stop.abort();
+  try {
+    for (; next.done !== true; next = await generated.next()) {
+      const { token } = next.value;
+      if (stopped) continue;
+      tokens.push(token);
+      if (stopTokens.includes(token)) continue;
+      const pushed = stream.push(token);
+      yield* turn.take(parts.push(pushed.text));
+      stopped = pushed.stopped;
+      if (stopped) stop.abort();
+    }
+  } finally {
+    // Whoever stops listening early gives the model back too.
+    if (next.done !== true) await generated.return(undefined as never);
   }
   yield* turn.take(parts.push(stopped ? '' : stream.end()));
   yield* turn.take(parts.end());
