@@ -77,11 +77,11 @@ export function rowFault({ format, group }: RowFormat, cols: number): string | u
   const block = blockFormat(format);
   if (block !== undefined) {
     if (cols % block.cols === 0) return undefined;
-    return `rows of whole ${format} blocks of ${block.cols} columns, got ${cols}`;
+    return `rows of whole ${format} blocks of ${block.cols} columns`;
   }
-  if (group === undefined) return `columns that share a scale of ${format}, got none`;
+  if (group === undefined) return `columns that share a scale of ${format}`;
   if (group >= cols || group % UNIT === 0) return undefined;
-  return `groups of a multiple of ${UNIT} columns or of the whole row, got ${group} of ${cols}`;
+  return `groups of a multiple of ${UNIT} columns or of the whole row, not of ${group}`;
 }
 
 /** `count` rows of a file as they lie on the device. Plain rows stay as they are, so they must need no padding. */

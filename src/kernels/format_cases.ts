@@ -30,7 +30,7 @@ const GROUPS: readonly FormatCase[] = [
 export const FORMAT_CASES: readonly FormatCase[] = [...BLOCKS, ...GROUPS];
 
 /** One format of each way to scale: their shapes are tested in every way. */
-const MAIN: readonly FormatCase[] = FORMAT_CASES.filter(({ name }) =>
+export const MAIN_FORMATS: readonly FormatCase[] = FORMAT_CASES.filter(({ name }) =>
   ['q4_k', 'q6_k', 'fp8', 'int4, groups of 32'].includes(name),
 );
 
@@ -48,7 +48,7 @@ export function formatShapes(tokens: number, tile: number): Shape<LinearParams>[
 
 /** The main formats with what matvec folds in. */
 export function formatVariants(): Shape<LinearParams>[] {
-  return MAIN.flatMap((c) => [
+  return MAIN_FORMATS.flatMap((c) => [
     { name: `${c.name}, norm, tile of 2`, params: dense(21, c.K, 3, { tile: 2, norm: 'rms', ...rowOf(c) }) },
     {
       name: `${c.name}, residual, tile of 4`,

@@ -4,7 +4,7 @@ import { isPlain, rowBytes } from '../formats/index.ts';
 import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import { type Buffers, buffersBindings, buffersConstants, buffersFault, buffersMatrix } from './buffers.ts';
-import { FORMAT_CASES } from './format_cases.ts';
+import { MAIN_FORMATS } from './format_cases.ts';
 import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
   chooseExperts,
@@ -187,7 +187,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           shard: { expertBegin: 0, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
       },
-      ...FORMAT_CASES.map(({ name, format, group, K }) => ({
+      ...MAIN_FORMATS.map(({ name, format, group, K }) => ({
         name,
         params: downCase(2, 4, 2, K, K, 21, { format, group }),
         once: true,

@@ -10,7 +10,7 @@ const FETCH: readonly WgslName[] = ['lib/fetch_1', 'lib/fetch_2', 'lib/fetch_3',
 /** What is wrong with rows of `cols` columns in this format, or undefined. */
 export function weightFault(row: RowFormat, cols: number): string | undefined {
   const fault = rowFault(row, cols);
-  return fault === undefined ? undefined : `format: expected ${fault}`;
+  return fault === undefined ? undefined : `format: expected ${fault}, got ${cols} columns of ${row.format}`;
 }
 
 /** The binding of a matrix `[rows, cols]`. */
