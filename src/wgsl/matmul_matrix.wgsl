@@ -74,14 +74,6 @@ fn main(
   let row0 = sg / SG_K % SG_N * SG_ROWS;
   let step0 = sg % SG_K * (DEPTH / 16u / SG_K);
 
-  // Workgroup memory has 32 banks of a word. Blocks of four words that lanes 8 apart store would meet in the same ones,
-  // four at a time: those lanes begin with different words of their blocks.
-  let turn = li / 8u % 4u;
-  let word0 = turn * 2u;
-  let word1 = (turn + 1u) % 4u * 2u;
-  let word2 = (turn + 2u) % 4u * 2u;
-  let word3 = (turn + 3u) % 4u * 2u;
-
   // Where this invocation's loads start, in blocks.
   var x_at: array<u32, X_LOADS>;
   var w_at: array<u32, W_LOADS>;
@@ -112,41 +104,31 @@ fn main(
   for (var block = 0u; block < BLOCKS; block += STEPS) {
     for (var j = 0u; j < X_LOADS; j++) {
       let at = (li + j * WG) / STEPS * LD + (li + j * WG) % STEPS * 8u;
-      let half_turned = select(x_next[j], x_next[j].yzwx, turn % 2u == 1u);
-      let v = select(half_turned, half_turned.zwxy, turn / 2u == 1u);
+      let v = x_next[j];
       let a = bitcast<vec2<f16>>(v.x);
       let b = bitcast<vec2<f16>>(v.y);
       let c = bitcast<vec2<f16>>(v.z);
       let d = bitcast<vec2<f16>>(v.w);
-      xs[at + word0] = a.x;
-      xs[at + word0 + 1u] = a.y;
-      xs[at + word1] = b.x;
-      xs[at + word1 + 1u] = b.y;
-      xs[at + word2] = c.x;
-      xs[at + word2 + 1u] = c.y;
-      xs[at + word3] = d.x;
-      xs[at + word3 + 1u] = d.y;
+      xs[at] = a.x;
+      xs[at + 1u] = a.y;
+      xs[at + 2u] = b.x;
+      xs[at + 3u] = b.y;
+      xs[at + 4u] = c.x;
+      xs[at + 5u] = c.y;
+      xs[at + 6u] = d.x;
+      xs[at + 7u] = d.y;
     }
     for (var j = 0u; j < W_LOADS; j++) {
       let at = (li + j * WG) / STEPS * LD + (li + j * WG) % STEPS * 8u;
-      let block8 = decode8(w_next[j], w_next[j]);
-      let halves = vec4<u32>(
-        pack2x16float(block8.lo.xy), pack2x16float(block8.lo.zw),
-        pack2x16float(block8.hi.xy), pack2x16float(block8.hi.zw));
-      let half_turned = select(halves, halves.yzwx, turn % 2u == 1u);
-      let v = select(half_turned, half_turned.zwxy, turn / 2u == 1u);
-      let a = bitcast<vec2<f16>>(v.x);
-      let b = bitcast<vec2<f16>>(v.y);
-      let c = bitcast<vec2<f16>>(v.z);
-      let d = bitcast<vec2<f16>>(v.w);
-      ws[at + word0] = a.x;
-      ws[at + word0 + 1u] = a.y;
-      ws[at + word1] = b.x;
-      ws[at + word1 + 1u] = b.y;
-      ws[at + word2] = c.x;
-      ws[at + word2 + 1u] = c.y;
-      ws[at + word3] = d.x;
-      ws[at + word3 + 1u] = d.y;
+      let v = decode8(w_next[j], w_next[j]);
+      ws[at] = f16(v.lo.x);
+      ws[at + 1u] = f16(v.lo.y);
+      ws[at + 2u] = f16(v.lo.z);
+      ws[at + 3u] = f16(v.lo.w);
+      ws[at + 4u] = f16(v.hi.x);
+      ws[at + 5u] = f16(v.hi.y);
+      ws[at + 6u] = f16(v.hi.z);
+      ws[at + 7u] = f16(v.hi.w);
     }
     workgroupBarrier();
 

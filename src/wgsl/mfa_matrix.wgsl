@@ -78,14 +78,6 @@ fn main(
   let lane = li % SIZE;
   let table = place.x * params.max_pages;
 
-  // Lanes 8 apart begin with different words of their blocks, so that their stores meet in different banks: see
-  // matmul_matrix.wgsl.
-  let turn = li / 8u % 4u;
-  let word0 = turn * 2u;
-  let word1 = (turn + 1u) % 4u * 2u;
-  let word2 = (turn + 2u) % 4u * 2u;
-  let word3 = (turn + 3u) % 4u * 2u;
-
   var k_next: array<vec4<u32>, LOADS>;
   var v_next: array<vec4<u32>, LOADS>;
   // The first keys and values are on their way while the queries are prepared.
@@ -169,36 +161,33 @@ fn main(
     for (var j = 0u; j < LOADS; j++) {
       let key = (li + j * WG) / STEPS;
       let at = key * LD + li % STEPS * 8u;
-      let k_half = select(k_next[j], k_next[j].yzwx, turn % 2u == 1u);
-      let k = select(k_half, k_half.zwxy, turn / 2u == 1u);
+      let k = k_next[j];
       let k0 = bitcast<vec2<f16>>(k.x);
       let k1 = bitcast<vec2<f16>>(k.y);
       let k2 = bitcast<vec2<f16>>(k.z);
       let k3 = bitcast<vec2<f16>>(k.w);
-      ks[at + word0] = k0.x;
-      ks[at + word0 + 1u] = k0.y;
-      ks[at + word1] = k1.x;
-      ks[at + word1 + 1u] = k1.y;
-      ks[at + word2] = k2.x;
-      ks[at + word2 + 1u] = k2.y;
-      ks[at + word3] = k3.x;
-      ks[at + word3 + 1u] = k3.y;
+      ks[at] = k0.x;
+      ks[at + 1u] = k0.y;
+      ks[at + 2u] = k1.x;
+      ks[at + 3u] = k1.y;
+      ks[at + 4u] = k2.x;
+      ks[at + 5u] = k2.y;
+      ks[at + 6u] = k3.x;
+      ks[at + 7u] = k3.y;
       // A weight of zero does not silence what lies beyond the end, which may be anything.
-      let v_whole = select(vec4<u32>(0u), v_next[j], base + key < end);
-      let v_half = select(v_whole, v_whole.yzwx, turn % 2u == 1u);
-      let v = select(v_half, v_half.zwxy, turn / 2u == 1u);
+      let v = select(vec4<u32>(0u), v_next[j], base + key < end);
       let v0 = bitcast<vec2<f16>>(v.x);
       let v1 = bitcast<vec2<f16>>(v.y);
       let v2 = bitcast<vec2<f16>>(v.z);
       let v3 = bitcast<vec2<f16>>(v.w);
-      vs[at + word0] = v0.x;
-      vs[at + word0 + 1u] = v0.y;
-      vs[at + word1] = v1.x;
-      vs[at + word1 + 1u] = v1.y;
-      vs[at + word2] = v2.x;
-      vs[at + word2 + 1u] = v2.y;
-      vs[at + word3] = v3.x;
-      vs[at + word3 + 1u] = v3.y;
+      vs[at] = v0.x;
+      vs[at + 1u] = v0.y;
+      vs[at + 2u] = v1.x;
+      vs[at + 3u] = v1.y;
+      vs[at + 4u] = v2.x;
+      vs[at + 5u] = v2.y;
+      vs[at + 6u] = v3.x;
+      vs[at + 7u] = v3.y;
     }
     if (li == 0u) {
       atomicStore(&moved[0], 0u);
@@ -250,12 +239,10 @@ fn main(
     subgroupMatrixStore<row_major>(&s, ht * 16u * LD_S + side * 16u, score, LD_S);
     workgroupBarrier();
 
-    // The eight keys of an invocation, each four of them from another one on than in its neighbours: banks differ.
     var v: array<f32, 8>;
     var m = -3.0e38;
     for (var i = 0u; i < 8u; i++) {
-      let key = key0 + i / 4u * 4u + (i + li) % 4u;
-      v[i] = select(-3.0e38, s[head * LD_S + key], base + key < end);
+      v[i] = select(-3.0e38, s[head * LD_S + key0 + i], base + key0 + i < end);
       m = max(m, v[i]);
     }
     m = max(m, subgroupShuffleXor(m, 1u));
@@ -271,7 +258,7 @@ fn main(
     for (var i = 0u; i < 8u; i++) {
       let weight = exp2(v[i] - reference);
       total += weight;
-      p[head * LD_P + key0 + i / 4u * 4u + (i + li) % 4u] = f16(weight);
+      p[head * LD_P + key0 + i] = f16(weight);
     }
     if (li % 4u == 0u) {
       factor[head] = f;
