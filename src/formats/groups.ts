@@ -24,7 +24,7 @@ function e4m3ToNumber(byte: number): number {
 }
 
 /** Every format of groups by its name. */
-export const GROUP_FORMATS = {
+export const GROUP_FORMATS: Readonly<Record<'fp8' | 'int4', GroupFormat>> = {
   fp8: {
     plane: 8,
     levels: Float64Array.from({ length: 256 }, (_, byte) => e4m3ToNumber(byte)),
@@ -54,4 +54,4 @@ export const GROUP_FORMATS = {
       out.zero = word & 15;
     },
   },
-} as const satisfies Readonly<Record<string, GroupFormat>>;
+};
