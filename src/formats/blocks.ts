@@ -2,7 +2,7 @@
  * The block formats of ggml as they stand in files: how a block splits into small integers and the bytes of its scales, and
  * what those scales are. Layouts and arithmetic: ggml's `ggml-common.h` and `ggml-quants.c`.
  */
-import { f16ToNumber } from '../tensor.ts';
+import { f16ToNumber, type PlainFormat, type WeightFormat } from '../tensor.ts';
 import type { PlaneBits } from './planes.ts';
 
 /** Scale and shift of 16 neighbouring columns: a weight is `scale * level + shift`, rounded to f32 after each. */
@@ -10,6 +10,9 @@ export interface Affine {
   scale: number;
   shift: number;
 }
+
+/** The names of the block formats. */
+export type BlockName = Exclude<WeightFormat, PlainFormat | 'fp8' | 'int4'>;
 
 /** A format whose rows are blocks of a fixed size. */
 export interface BlockFormat {

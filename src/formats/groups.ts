@@ -16,7 +16,7 @@ const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
 
 /** The number that an e4m3 byte stands for: 4 bits of exponent with bias 7, no infinities, 0x7f and 0xff are NaN. */
-export function e4m3ToNumber(byte: number): number {
+function e4m3ToNumber(byte: number): number {
   const [exponent, mantissa] = [(byte >>> 3) & 15, byte & 7];
   if (exponent === 15 && mantissa === 7) return Number.NaN;
   const magnitude = exponent === 0 ? mantissa * 2 ** -9 : (1 + mantissa / 8) * 2 ** (exponent - 7);

@@ -8,7 +8,6 @@ import { GROUP_FORMATS, type GroupFormat } from './groups.ts';
 import { type PlaneBits, readPlane, UNIT, unitsOf, writePlane } from './planes.ts';
 
 export { isPlain } from '../tensor.ts';
-export { e4m3ToNumber } from './groups.ts';
 
 /** A format and, of `fp8` and `int4`, the columns that share a scale. */
 export interface RowFormat {
