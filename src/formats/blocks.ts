@@ -258,22 +258,6 @@ const mxfp4: BlockFormat = {
   },
 };
 
-/** ggml types of blocks. */
-export type BlockName =
-  | 'q4_0'
-  | 'q4_1'
-  | 'q5_0'
-  | 'q5_1'
-  | 'q8_0'
-  | 'q2_k'
-  | 'q3_k'
-  | 'q4_k'
-  | 'q5_k'
-  | 'q6_k'
-  | 'iq4_nl'
-  | 'iq4_xs'
-  | 'mxfp4';
-
 /** Every block format by its name. */
 export const BLOCK_FORMATS: Readonly<Record<BlockName, BlockFormat>> = {
   q4_0: small(4, false, from(16, 8), nibbles32),
