@@ -16,7 +16,9 @@ async function listFiles(dir: string): Promise<string[]> {
   try {
     return await readdir(dir);
   } catch (cause) {
-    throw new WeightError(dir, undefined, 'a folder', errorCode(cause), { cause });
+    const code = errorCode(cause);
+    const found = code === 'ENOENT' ? 'no such file or folder' : code;
+    throw new WeightError(dir, undefined, 'a folder or a .gguf file', found, { cause });
   }
 }
 

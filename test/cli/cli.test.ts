@@ -124,9 +124,14 @@ describe('wrong input', () => {
       'a missing folder',
       ['run', '--model', '/nonexistent', '--prompt', 'a'],
       3,
-      /config\.json.*no such file/,
+      /nonexistent: expected a folder or a \.gguf file, found no such file/,
     ],
-    ['a missing folder, info', ['info', '--model', '/nonexistent'], 3, /config\.json.*no such file/],
+    [
+      'a missing folder, info',
+      ['info', '--model', '/nonexistent'],
+      3,
+      /nonexistent: expected a folder or a \.gguf file, found no such file/,
+    ],
     ['an unknown preset', ['synth', '--config', 'step4', '--output', 'NEW', '--seed', '1'], 2, /step3-tiny/],
     [
       'a folder in use',
@@ -293,7 +298,7 @@ describe('commands', () => {
     ]);
     expect(ended.code).toBe(0);
     expect(ended.stdout).toMatch(
-      /^Hello[\s\S]*\n\nprefill .*\ndecode .*\nTPOT +median .* p99 .*\nmemory .*\nadapter +CPU/,
+      /^Hello[\s\S]*\n\nprefill .*\ndecode .*\nTPOT +median .* p99 .*\npredicted +.*GPUs\nmemory .*\nadapter +CPU/,
     );
   });
 
