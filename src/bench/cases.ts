@@ -2,6 +2,8 @@
 import { InputError } from '../errors.ts';
 import { KERNELS } from '../kernels/index.ts';
 import type { AnyKernel, Capabilities, Variant } from '../kernels/kernel.ts';
+import type { LinearParams } from '../kernels/linear.ts';
+import { isPlain } from '../tensor.ts';
 import { isLinear, plannedLayers } from './layers.ts';
 
 /** One kernel at one shape. */
@@ -24,8 +26,8 @@ export interface CaseOptions {
 }
 
 /**
- * The cases in the order of the kernels: linear layers as plans run them at each batch, everything else at its
- * benchmark shapes. Kernels that the adapter cannot run are left out.
+ * The cases in the order of the kernels: linear layers as plans run them at each batch, everything else, layers of
+ * compressed weights too, at its benchmark shapes. Kernels that the adapter cannot run are left out.
  *
  * @throws InputError listing the kernels when nothing matches the filter; KernelError for batches that the adapter has
  *   no room for.
@@ -39,7 +41,7 @@ export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[
     const layers = planned.filter(({ call }) => call.kernel === kernel);
     const own = kernel.shapes.bench.filter(
       ({ params, set = 'real' }) =>
-        sets.some((wanted) => wanted === set) && (options.variants || !isLinear(params)),
+        sets.some((wanted) => wanted === set) && (options.variants || !isPlanned(params)),
     );
     const shapes = [...layers.map(({ name, call }) => ({ name, params: call.params })), ...own];
     return shapes.flatMap(({ name, params }) =>
@@ -55,6 +57,11 @@ export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[
     throw new InputError('filter', `part of a kernel or shape name (kernels: ${names})`, options.filter);
   }
   return matching;
+}
+
+/** Whether plans of the presets bring such a layer: their weights are not compressed. */
+function isPlanned(params: unknown): boolean {
+  return isLinear(params) && isPlain((params as LinearParams).format);
 }
 
 /** Tokens at which linear layers are timed unless others are asked for. */
