@@ -223,7 +223,8 @@ async function timeProbes(
       const variant = pickVariant(kernel, gpu.caps);
       if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) continue;
       if (obstacle(kernel, params, variant, gpu.caps) !== undefined) continue;
-      const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached);
+      const { streamed } = probeWork(probe, gpu);
+      const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
       ready.push({ probe, call });
       // Drivers may put off part of the work until a pipeline is first used.
       await clock.pass((pass) => call.encode(pass, 1));
@@ -251,10 +252,15 @@ function shortCalls(measured: readonly Measured[]): Measured[] {
 }
 
 /** A measured probe, bound once more, and timed once more beside those that it will be compared with. */
-async function again(bench: Bench, arena: Arena, { probe }: Measured, fast: boolean): Promise<TimedCall> {
+async function again(
+  bench: Bench,
+  arena: Arena,
+  { probe, work }: Measured,
+  fast: boolean,
+): Promise<TimedCall> {
   const { kernel, params, cached } = probe;
   const variant = pickVariant(kernel, bench.gpu.caps);
-  const call = await ProbeCall.create(arena, bench.pipelines, kernel, params, variant, cached);
+  const call = await ProbeCall.create(arena, bench.pipelines, kernel, params, variant, cached, work.streamed);
   const { us } = await measure(bench.clock, call.encode.bind(call), {
     samples: 7,
     sampleUs: 300,
