@@ -51,7 +51,7 @@ export class Arena {
 export class ProbeCall {
   readonly compiled: CompiledKernel;
   readonly workgroups: readonly [number, number, number];
-  /** Bytes of all ranges that take turns; those of one range where weights stay the same. */
+  /** Bytes that are read before the same are read again. */
   readonly workingSet: number;
   readonly #groups: GPUBindGroup[] = [];
   readonly #memory: GpuMemory;
@@ -77,7 +77,8 @@ export class ProbeCall {
   }
 
   /**
-   * Compiles and binds. `cached`: every dispatch reads the same weights.
+   * Compiles and binds. `cached`: every dispatch reads the same weights. `touched`: bytes of weights and caches that one
+   * dispatch reads, fewer than there are where it chooses experts.
    *
    * @throws KernelError when the kernel does not compile; what the device reports.
    */
@@ -88,20 +89,24 @@ export class ProbeCall {
     p: P,
     variant: Variant,
     cached: boolean,
+    touched: number,
   ): Promise<ProbeCall> {
     const { gpu } = arena;
     kernel.check(p);
     const compiled = await pipelines.get(kernel, p, variant);
     const each = ProbeCall.streamedBytes(kernel, p);
-    const wanted = cached || each === 0 ? 1 : Math.ceil(COLD_BYTES / each);
-    const ranges = Math.max(1, Math.min(MAX_RANGES, wanted, each === 0 ? 1 : Math.floor(arena.bytes / each)));
+    // Ranges lie as far apart as a dispatch reads: where that is a few experts, the next few are those of the next range.
+    const stride = Math.ceil(Math.max(1, Math.min(each, touched)) / ALIGN) * ALIGN;
+    const wanted = cached || each === 0 ? 1 : Math.ceil(COLD_BYTES / stride);
+    const room = Math.floor((arena.bytes - each) / stride) + 1;
+    const ranges = Math.max(1, Math.min(MAX_RANGES, wanted, room));
     const memory = new GpuMemory(gpu.device);
     const call = new ProbeCall(
       compiled,
       kernel.workgroups(p, variant.team(gpu.caps)),
       memory,
-      // A single range that is larger than any cache is as cold as many.
-      cached ? each : Math.max(each * ranges, COLD_BYTES),
+      // What is not cached is as cold as it can be made.
+      cached ? Math.min(each, touched) : Math.max(stride * ranges, COLD_BYTES),
     );
     const contents = benchContents(kernel, p, 1, (name, spec) => !isStreamed(name, spec));
     const uniforms = uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p));
@@ -119,7 +124,7 @@ export class ProbeCall {
     }
     const specs = kernel.bindings(p);
     for (let range = 0; range < ranges; range++) {
-      let offset = range * each;
+      let offset = range * stride;
       const entries = compiled.wgsl.bindings.map(({ index, name }) => {
         const buffer = buffers.get(name);
         if (buffer !== undefined) return { binding: index, resource: { buffer } };

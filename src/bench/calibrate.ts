@@ -61,6 +61,12 @@ const LONGEST_US = 12_000;
 const LONG: MeasureOptions = { samples: 7, sampleUs: 300, warmMs: 25 };
 const SHORT: MeasureOptions = { samples: 5, sampleUs: 200, warmMs: 2 };
 
+/** Calls that are compiled and bound before the first of them is timed: while the host is busy, the clock falls. */
+const ABREAST = 16;
+
+/** Milliseconds of work after which a GPU that idled runs at its full clock. */
+const RISE_MS = 400;
+
 /** Least probes of a family's law; its five parameters hold each other where they begin. */
 const LEAST_PROBES = 3;
 
@@ -112,17 +118,18 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const measured: Measured[] = [];
     const chain: TimedCall[] = [];
     let long: TimedCall | undefined;
-    for (const probe of shapes) {
-      next(`${probe.kernel.name} ${probe.shape}`);
-      const found = await timeProbe(bench, arena, probe, fast ? LONG : SHORT);
-      if (found === undefined) continue;
-      measured.push(found);
+    for (let at = 0; at < shapes.length; at += ABREAST) {
+      const some = shapes.slice(at, at + ABREAST);
+      const found = await timeProbes(bench, arena, some, fast, ({ kernel, shape }) =>
+        next(`${kernel.name} ${shape}`),
+      );
+      measured.push(...found);
       gpu.check();
     }
     next('steps');
-    for (const one of shortCalls(measured)) chain.push(await again(bench, arena, one));
+    for (const one of shortCalls(measured)) chain.push(await again(bench, arena, one, fast));
     const longest = measured.reduce((a, b) => (b.timing.us > a.timing.us ? b : a));
-    long = await again(bench, arena, longest);
+    long = await again(bench, arena, longest, fast);
     const switched = await switchCost(bench, chain);
     const pass = await passCost(bench, chain);
     const steps = await stepCosts(bench, chain, long);
@@ -200,24 +207,37 @@ function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine):
     .map(({ probe }) => probe);
 }
 
-async function timeProbe(
-  bench: Bench,
+/** Readies all of `probes` that fit, then times them without a pause in between. */
+async function timeProbes(
+  { gpu, pipelines, clock }: Bench,
   arena: Arena,
-  probe: ProbeShape,
-  options: MeasureOptions,
-): Promise<Measured | undefined> {
-  const { gpu, pipelines, clock } = bench;
-  const { kernel, params } = probe;
-  const variant = pickVariant(kernel, gpu.caps);
-  const work = probeWork(probe, gpu);
-  if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) return undefined;
-  if (obstacle(kernel, params, variant, gpu.caps) !== undefined) return undefined;
-  const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, probe.cached);
+  probes: readonly ProbeShape[],
+  fast: boolean,
+  onProbe: (probe: ProbeShape) => void,
+): Promise<Measured[]> {
+  const ready: { probe: ProbeShape; call: ProbeCall }[] = [];
   try {
-    const timing = await measure(clock, call.encode.bind(call), options);
-    return { probe, work, workingSet: call.workingSet, timing };
+    for (const probe of probes) {
+      const { kernel, params, cached } = probe;
+      onProbe(probe);
+      const variant = pickVariant(kernel, gpu.caps);
+      if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) continue;
+      if (obstacle(kernel, params, variant, gpu.caps) !== undefined) continue;
+      const { streamed } = probeWork(probe, gpu);
+      const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
+      ready.push({ probe, call });
+      // Drivers may put off part of the work until a pipeline is first used.
+      await clock.pass((pass) => call.encode(pass, 1));
+    }
+    const found: Measured[] = [];
+    for (const { probe, call } of ready) {
+      const options = !fast ? SHORT : found.length === 0 ? { ...LONG, warmMs: RISE_MS } : LONG;
+      const timing = await measure(clock, call.encode.bind(call), options);
+      found.push({ probe, work: probeWork(probe, gpu), workingSet: call.workingSet, timing });
+    }
+    return found;
   } finally {
-    call.dispose();
+    for (const { call } of ready) call.dispose();
   }
 }
 
@@ -232,14 +252,19 @@ function shortCalls(measured: readonly Measured[]): Measured[] {
 }
 
 /** A measured probe, bound once more, and timed once more beside those that it will be compared with. */
-async function again(bench: Bench, arena: Arena, { probe }: Measured): Promise<TimedCall> {
+async function again(
+  bench: Bench,
+  arena: Arena,
+  { probe, work }: Measured,
+  fast: boolean,
+): Promise<TimedCall> {
   const { kernel, params, cached } = probe;
   const variant = pickVariant(kernel, bench.gpu.caps);
-  const call = await ProbeCall.create(arena, bench.pipelines, kernel, params, variant, cached);
+  const call = await ProbeCall.create(arena, bench.pipelines, kernel, params, variant, cached, work.streamed);
   const { us } = await measure(bench.clock, call.encode.bind(call), {
     samples: 7,
     sampleUs: 300,
-    warmMs: 10,
+    warmMs: fast ? 100 : 10,
   });
   return { call, us };
 }

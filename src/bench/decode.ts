@@ -3,6 +3,7 @@ import { DeviceError, InputError } from '../errors.ts';
 import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
+import type { PreparedPlan } from '../runtime/executor.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import type { Model } from '../runtime/model.ts';
 import type { SequencePages } from '../runtime/pages.ts';
@@ -41,6 +42,9 @@ export interface DecodeRow extends DecodeCase {
 /** Steps before those that are counted. */
 export const WARM_STEPS = 4;
 
+/** Milliseconds of steps before those: a GPU that idled starts at a low clock and takes this long to raise it. */
+const WARM_MS = 400;
+
 /** Two timestamps a step, of at most 4096 in a query set. */
 const MAX_STEPS = 2048 - WARM_STEPS;
 
@@ -60,23 +64,24 @@ export async function benchDecode(model: Model, wanted: DecodeCase, ceilings: Ce
   const { batch, context, steps } = wanted;
   if (steps > MAX_STEPS) throw new InputError('steps', `at most ${MAX_STEPS}`, steps);
   const executor = gpuOf(model);
-  return withSequences(model, wanted, async (plan) => {
+  return withSequences(model, wanted, async (plan, rewind) => {
     const total = WARM_STEPS + steps;
     const clock = stepClock(executor, total);
     try {
+      const prepared: PreparedPlan[] = [];
+      for (let i = 0; i < total; i++) prepared.push(await model.decodePlan(batch, context + i));
+      const read = [{ slot: 'next_tokens', bytes: batch * 4 }];
       const encodes: number[] = [];
       const arrivals: number[] = [];
-      const queue: Promise<unknown>[] = [];
-      const read = [{ slot: 'next_tokens', bytes: batch * 4 }];
-      for (let done = 0, issued = 0; done < total; done++) {
+      const queue = await warmUp(executor, () => executor.run(prepared[0], read), rewind);
+      for (let done = -queue.length, issued = 0; done < total; done++) {
         for (; issued < total && queue.length < executor.depth; issued++) {
-          const prepared = await model.decodePlan(batch, context + issued);
           const begin = performance.now();
-          queue.push(executor.run(prepared, read, clock.timestamps(issued)));
+          queue.push(executor.run(prepared[issued], read, clock.timestamps(issued)));
           encodes.push(performance.now() - begin);
         }
         await queue.shift();
-        arrivals.push(performance.now());
+        if (done >= 0) arrivals.push(performance.now());
       }
       const tpots = arrivals
         .slice(1)
@@ -105,13 +110,32 @@ export async function benchDecode(model: Model, wanted: DecodeCase, ceilings: Ce
 }
 
 /**
- * Readies sequences of `context - 1` positions, calls `run` with the first step's plan, and checks that what came out
- * is finite. Pages are given back.
+ * Runs the same step again and again until the GPU's clock has risen, and returns the runs that are still under way, so
+ * that what is measured follows without a pause. The sequences are back where they were.
+ */
+export async function warmUp(
+  { depth }: GpuExecutor,
+  step: () => Promise<unknown>,
+  rewind: () => void,
+): Promise<Promise<unknown>[]> {
+  const queue: Promise<unknown>[] = [];
+  const begin = performance.now();
+  for (let issued = 0; issued < WARM_STEPS || performance.now() - begin < WARM_MS; issued++) {
+    if (queue.length === depth) await queue.shift();
+    queue.push(step());
+    rewind();
+  }
+  return queue;
+}
+
+/**
+ * Readies sequences of `context - 1` positions, calls `run` with the first step's plan and with what takes the sequences
+ * back there, and checks that what came out is finite. Pages are given back.
  */
 export async function withSequences<R>(
   model: Model,
   { batch, context, steps }: DecodeCase,
-  run: (plan: Plan) => Promise<R>,
+  run: (plan: Plan, rewind: () => void) => Promise<R>,
 ): Promise<R> {
   const last = context + WARM_STEPS + steps;
   if (batch > model.maxBatch) throw new InputError('batch', `at most ${model.maxBatch}`, batch);
@@ -123,7 +147,7 @@ export async function withSequences<R>(
     const prepared = await model.decodePlan(batch, context);
     const longest = await model.decodePlan(batch, last);
     writeInputs(model, prepared.plan, pages, context);
-    const result = await run(prepared.plan);
+    const result = await run(prepared.plan, () => writePlaces(model, batch, context));
     const { vocab_size } = model.config;
     const words = await model.step(longest, { slot: 'logits', bytes: vocab_size * 4 });
     const bad = new Float32Array(words.buffer).findIndex((value) => !Number.isFinite(value));
@@ -150,7 +174,7 @@ function writeInputs(model: Model, plan: Plan, pages: readonly SequencePages[], 
     model.writePages(s, own);
     options.set(encodeSampling({}), s * OPTION_WORDS);
   }
-  const each = (value: (s: number) => number | number[]) => pages.flatMap((_, s) => value(s));
+  const each = (value: (s: number) => number) => pages.map((_, s) => value(s));
   model.write('sampling_options', options);
   model.write(
     'row_sequences',
@@ -160,10 +184,12 @@ function writeInputs(model: Model, plan: Plan, pages: readonly SequencePages[], 
     'next_tokens',
     each((s) => (1 + s * 7919) % vocab_size),
   );
-  model.write(
-    'next_places',
-    each((s) => [s, context - 1]),
-  );
+  writePlaces(model, batch, context);
+}
+
+/** Where the next tokens go: the last of `context` positions of every sequence. */
+function writePlaces(model: Model, batch: number, context: number): void {
+  model.write('next_places', Array.from({ length: batch }, (_, s) => [s, context - 1]).flat());
 }
 
 let cachePattern: Float64Array | undefined;

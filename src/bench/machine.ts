@@ -25,7 +25,7 @@ export interface Bench {
 const LEAST_BYTES = 256 * 1024;
 
 /** Microseconds of a sample, and milliseconds before it. */
-const QUICK: MeasureOptions = { samples: 5, sampleUs: 400, warmMs: 10 };
+const QUICK: MeasureOptions = { samples: 5, sampleUs: 400, warmMs: 30 };
 
 /** Workgroups that are tried at the largest size: all, or the first few where memory is slow. */
 const READ_WORKGROUPS = [1024, 256, 4096, 512, 2048, 8192];

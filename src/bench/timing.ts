@@ -26,6 +26,9 @@ export interface MeasureOptions {
 /** Most dispatches of a sample; more would only cost time on the host. */
 const MAX_DISPATCHES = 4096;
 
+/** Microseconds from which a pass is long beside what the host does between passes. */
+const LONG_US = 2000;
+
 /** Microseconds in all up to which more samples than asked for are taken: cheap, and steadier. */
 const BUDGET_US = 20_000;
 
@@ -145,7 +148,9 @@ export async function measure(
     us = await run(dispatches);
   }
   const warm = performance.now() + warmMs;
-  while (performance.now() < warm) await run(dispatches);
+  // In longer passes, so that the GPU hardly waits for the host.
+  const longer = us < LONG_US ? Math.min(MAX_DISPATCHES, dispatches * 4) : dispatches;
+  while (performance.now() < warm) await run(longer);
   const samples: number[] = [];
   let total = 0;
   while (samples.length < least || (total < BUDGET_US && samples.length < MAX_SAMPLES)) {

@@ -2,7 +2,15 @@
 import { type Calibration, passUs } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
-import { benchDecode, type DecodeCase, gpuOf, resolveSpans, WARM_STEPS, withSequences } from './decode.ts';
+import {
+  benchDecode,
+  type DecodeCase,
+  gpuOf,
+  resolveSpans,
+  WARM_STEPS,
+  warmUp,
+  withSequences,
+} from './decode.ts';
 import { quantile } from './timing.ts';
 
 /** A prediction beside a measurement. */
@@ -98,26 +106,31 @@ async function compareCalls(
   const executor = gpuOf(model);
   if (!executor.gpu.timestamps) return [];
   const count = Math.min(ROUNDS, wanted.steps);
-  const measured = await withSequences(model, { ...wanted, steps: count }, async () => {
+  const measured = await withSequences(model, { ...wanted, steps: count }, async (_, rewind) => {
     const prepared = await model.decodePlan(wanted.batch, wanted.context + count);
     const { calls } = prepared.plan;
-    const querySet = executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length });
+    // One for each round: reading them in between would let the GPU idle.
+    const querySets = Array.from({ length: count }, () =>
+      executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length }),
+    );
+    const step = (querySet: GPUQuerySet) => executor.run(prepared, [], { querySet, first: 0, perCall: true });
     try {
-      const rounds: number[][] = [];
-      for (let round = 0; round <= count; round++) {
-        await executor.run(prepared, [], { querySet, first: 0, perCall: true });
-        rounds.push(await resolveSpans(executor, querySet, calls.length));
+      const queue = await warmUp(executor, () => step(querySets[0]), rewind);
+      for (const querySet of querySets) {
+        if (queue.length === executor.depth) await queue.shift();
+        queue.push(step(querySet));
       }
-      // The first round is not counted.
-      return calls.map(({ label }, i) => ({
-        label,
+      await Promise.all(queue);
+      const rounds: number[][] = [];
+      for (const querySet of querySets) rounds.push(await resolveSpans(executor, querySet, calls.length));
+      return calls.map((_call, i) => ({
         us: quantile(
-          rounds.slice(1).map((round) => round[i]),
+          rounds.map((round) => round[i]),
           0.5,
         ),
       }));
     } finally {
-      querySet.destroy();
+      for (const querySet of querySets) querySet.destroy();
     }
   });
   const groups = new Map<string, { first: number; calls: number; us: number; predicted: number }>();
