@@ -11,6 +11,9 @@ import type { Work } from './work.ts';
 const COMBINE = 256;
 const NARROW = 64;
 
+/** Columns of a key that count as one iteration of mfa_decode. */
+const COLUMNS = 16;
+
 /** `keys`: positions of a tile; `group`: heads of a workgroup. */
 function slices(call: LaidOut, keys: number, group: number, units: Work['units']): Layout {
   const p = call.params as AttentionParams;
@@ -27,11 +30,16 @@ function slices(call: LaidOut, keys: number, group: number, units: Work['units']
 }
 
 function mfaDecode(call: LaidOut): Layout {
-  const { heads, kvHeads } = call.params as AttentionParams;
+  const { heads, kvHeads, D } = call.params as AttentionParams;
   const group = Math.min(64, ceilDiv(heads / kvHeads, 4) * 4);
   const layout = slices(call, group <= 32 ? 64 : 32, group, 'fma');
-  // Few heads leave less to share.
-  return { ...layout, family: `${layout.family} ${group <= 4 ? '4' : group <= 16 ? '16' : '64'} heads` };
+  return {
+    ...layout,
+    // Few heads leave less to share.
+    family: `${layout.family} ${group <= 4 ? '4' : group <= 16 ? '16' : '64'} heads`,
+    // A tile's keys are read a few columns at a time, one after the other.
+    depth: layout.depth * ceilDiv(D, COLUMNS),
+  };
 }
 
 function mfaCombine(call: LaidOut): Layout {
