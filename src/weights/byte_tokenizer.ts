@@ -20,6 +20,35 @@ const MAX_FILLED_VOCAB = 2 ** 18;
 
 const END_OF_TEXT = '<|endoftext|>';
 
+/** Bytes as letters, text split as GPT-2 does. */
+export const BYTE_LEVEL = {
+  type: 'ByteLevel',
+  add_prefix_space: false,
+  trim_offsets: true,
+  use_regex: true,
+} as const;
+
+/** The parts of a `tokenizer.json` that decode and merge byte-level tokens. */
+export function byteLevelBpe(
+  vocab: Readonly<Record<string, number>>,
+  merges: readonly unknown[],
+): Record<string, unknown> {
+  return {
+    decoder: BYTE_LEVEL,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab,
+      merges,
+    },
+  };
+}
+
 /**
  * The tokenizer for a vocabulary of `vocabSize` tokens. Bytes take the lowest numbers, skipping `endOfText`; with the
  * default each byte is its own token number. Filler token n is the text `<n>`, which no input encodes to.
@@ -49,20 +78,9 @@ export function byteTokenizer(vocabSize: number, endOfText = 256): TokenizerFile
         },
       ],
       normalizer: null,
-      pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+      pre_tokenizer: BYTE_LEVEL,
       post_processor: null,
-      decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        vocab: vocabulary(vocabSize, endOfText),
-        merges: [],
-      },
+      ...byteLevelBpe(vocabulary(vocabSize, endOfText), []),
     },
     config: {
       tokenizer_class: 'PreTrainedTokenizerFast',

@@ -1,5 +1,6 @@
 /** The block types of ggml that GGUF files use: numbers, sizes, and where the scales of a block stand. */
-import type { WeightFormat } from '../tensor.ts';
+import { BLOCK_FORMATS, type BlockName } from '../formats/blocks.ts';
+import { isPlain, PLAIN_BYTES, type PlainFormat, type WeightFormat } from '../tensor.ts';
 
 /** A ggml type that is supported. */
 export interface GgmlType {
@@ -10,37 +11,36 @@ export interface GgmlType {
   readonly elements: number;
   /** Bytes of a block. */
   readonly bytes: number;
-  /** Byte offsets of the block's f16 scales; a block with a NaN or infinite one is damaged. */
+  /** Byte offsets of the block's f16 scales (MXFP4's is an exponent): one that is NaN or infinite is damage. */
   readonly scales: readonly number[];
 }
 
-const type = (
-  id: number,
-  format: WeightFormat,
-  elements: number,
-  bytes: number,
-  ...scales: number[]
-): GgmlType => ({ id, format, elements, bytes, scales });
+/** Numbers of the types in files: ggml's `ggml.h`. */
+const IDS: Readonly<Record<PlainFormat | BlockName, number>> = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q4_1: 3,
+  q5_0: 6,
+  q5_1: 7,
+  q8_0: 8,
+  q2_k: 10,
+  q3_k: 11,
+  q4_k: 12,
+  q5_k: 13,
+  q6_k: 14,
+  iq4_nl: 20,
+  iq4_xs: 23,
+  bf16: 30,
+  mxfp4: 39,
+};
 
-/** Layouts: ggml's `ggml-common.h`. MXFP4's scale is one byte, an exponent, and is not listed. */
-const TYPES: readonly GgmlType[] = [
-  type(0, 'f32', 1, 4),
-  type(1, 'f16', 1, 2),
-  type(2, 'q4_0', 32, 18, 0),
-  type(3, 'q4_1', 32, 20, 0, 2),
-  type(6, 'q5_0', 32, 22, 0),
-  type(7, 'q5_1', 32, 24, 0, 2),
-  type(8, 'q8_0', 32, 34, 0),
-  type(10, 'q2_k', 256, 84, 80, 82),
-  type(11, 'q3_k', 256, 110, 108),
-  type(12, 'q4_k', 256, 144, 0, 2),
-  type(13, 'q5_k', 256, 176, 0, 2),
-  type(14, 'q6_k', 256, 210, 208),
-  type(20, 'iq4_nl', 32, 18, 0),
-  type(23, 'iq4_xs', 256, 136, 0),
-  type(30, 'bf16', 1, 2),
-  type(39, 'mxfp4', 32, 17),
-];
+const TYPES: readonly GgmlType[] = (Object.keys(IDS) as (keyof typeof IDS)[]).map((format) => {
+  const id = IDS[format];
+  if (isPlain(format)) return { id, format, elements: 1, bytes: PLAIN_BYTES[format], scales: [] };
+  const { cols, bytes, halves } = BLOCK_FORMATS[format];
+  return { id, format, elements: cols, bytes, scales: halves.map(([offset]) => offset) };
+});
 
 const BY_ID: ReadonlyMap<number, GgmlType> = new Map(TYPES.map((entry) => [entry.id, entry]));
 

@@ -1,4 +1,5 @@
 /** The tokenizer that a GGUF file holds, as the `tokenizer.json` and `tokenizer_config.json` of a folder. */
+import { BYTE_LEVEL, byteLevelBpe } from './byte_tokenizer.ts';
 import type { Metadata } from './gguf_metadata.ts';
 
 /** `tokenizer.ggml.token_type` numbers. */
@@ -11,7 +12,7 @@ export const PRE_TOKENIZERS: Readonly<Record<string, object>> = {
     '[一-龥぀-ゟ゠-ヿ]+',
     '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+',
   ),
-  'gpt-2': { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+  'gpt-2': BYTE_LEVEL,
 };
 
 function sequence(...patterns: readonly string[]): object {
@@ -21,7 +22,7 @@ function sequence(...patterns: readonly string[]): object {
     behavior: 'Isolated',
     invert: false,
   }));
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+  const bytes = { ...BYTE_LEVEL, use_regex: false };
   return { type: 'Sequence', pretokenizers: [...splits, bytes] };
 }
 
@@ -71,18 +72,7 @@ export function ggufTexts(m: Metadata, vocab: number): Map<string, string> {
       post_processor: m.boolean(key('add_bos_token'), false)
         ? prefix(bos ?? m.fail(key('bos_token_id'), 'a token number'))
         : null,
-      decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        vocab: Object.fromEntries(vocabulary),
-        merges: readMerges(m, key('merges'), vocabulary),
-      },
+      ...byteLevelBpe(Object.fromEntries(vocabulary), readMerges(m, key('merges'), vocabulary)),
     }),
   );
   texts.set(

@@ -4,12 +4,10 @@
  */
 import { show, WeightError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
+import { FP8_BLOCK } from './encode/fp8.ts';
 import { coordinates } from './finite.ts';
 import { readScales } from './scales.ts';
 import { type CheckpointWeight, matrixShape, type TensorData } from './tensor_data.ts';
-
-/** Rows and columns that share a scale. */
-const BLOCK = 128;
 
 /**
  * The weight of a tensor and its scales, `[ceil(rows / 128), ceil(cols / 128)]` per expert.
@@ -19,7 +17,7 @@ const BLOCK = 128;
  */
 export function fp8Weight(name: string, data: TensorData, scale: TensorData): CheckpointWeight {
   const { experts, rows, cols } = matrixShape(data.shape);
-  const [blockRows, blockCols] = [ceilDiv(rows, BLOCK), ceilDiv(cols, BLOCK)];
+  const [blockRows, blockCols] = [ceilDiv(rows, FP8_BLOCK), ceilDiv(cols, FP8_BLOCK)];
   const expected = [...data.shape.slice(0, -2), blockRows, blockCols];
   if (scale.shape.join() !== expected.join()) {
     throw new WeightError(scale.file, scale.name, `shape ${show(expected)}`, show(scale.shape));
@@ -30,20 +28,20 @@ export function fp8Weight(name: string, data: TensorData, scale: TensorData): Ch
     experts,
     rows,
     cols,
-    groupCols: BLOCK,
+    groupCols: FP8_BLOCK,
     shape: data.shape,
     file: data.file,
     bytes: data.bytes + scale.bytes,
     readRows: async (expert, begin, end) => {
       const values = await data.read((expert * rows + begin) * cols, (end - begin) * cols);
       checkNumbers(data, values, (expert * rows + begin) * cols);
-      const firstBlock = Math.floor(begin / BLOCK);
-      const blocks = ceilDiv(end, BLOCK) - firstBlock;
+      const firstBlock = Math.floor(begin / FP8_BLOCK);
+      const blocks = ceilDiv(end, FP8_BLOCK) - firstBlock;
       const from = (expert * blockRows + firstBlock) * blockCols;
       const read = await readScales(scale, from, blocks * blockCols);
       const scales = new Float32Array((end - begin) * blockCols);
       for (let row = begin; row < end; row++) {
-        const block = (Math.floor(row / BLOCK) - firstBlock) * blockCols;
+        const block = (Math.floor(row / FP8_BLOCK) - firstBlock) * blockCols;
         scales.set(read.subarray(block, block + blockCols), (row - begin) * blockCols);
       }
       return { values, scales };
