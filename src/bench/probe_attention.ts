@@ -49,21 +49,33 @@ function attention(
 }
 
 export function matrixAttention(): ProbeShape[] {
-  return [
-    attention(mfa_matrix, [24, 256, 1, 640, 64]),
-    attention(mfa_matrix, [48, 256, 1, 3000, 64]),
-    attention(mfa_matrix, [48, 256, 1, 12000, 96]),
-    attention(mfa_matrix, [40, 256, 1, 24000, 192]),
-    attention(mfa_matrix, [24, 256, 3, 6000, 160]),
-    attention(mfa_matrix, [48, 256, 6, 10000, 480]),
-    attention(mfa_matrix, [40, 256, 12, 20000, 1888]),
-    attention(mfa_matrix, [48, 256, 24, 5000, 960]),
-    attention(mfa_matrix, [16, 256, 40, 700, 224]),
-    attention(mfa_matrix, [48, 256, 40, 5000, 1600]),
-    attention(mfa_matrix, [24, 256, 1, 640, 64], CACHED),
-    attention(mfa_matrix, [48, 256, 1, 3000, 64], CACHED),
-    attention(mfa_matrix, [24, 256, 3, 3000, 96], CACHED),
+  const cold: readonly Slices[] = [
+    ...([
+      [24, 256, 1, 640, 64],
+      [48, 256, 1, 12000, 96],
+      [24, 256, 3, 6000, 160],
+    ] as const),
+    ...([
+      [40, 256, 12, 20000, 1888],
+      [48, 256, 24, 5000, 960],
+      [16, 256, 40, 700, 224],
+    ] as const),
+    ...([
+      [48, 256, 1, 3000, 64],
+      [40, 256, 1, 24000, 192],
+      [48, 256, 6, 10000, 480],
+    ] as const),
+    [48, 256, 40, 5000, 1600],
   ];
+  const cached: readonly Slices[] = [
+    [24, 256, 1, 640, 64],
+    [48, 256, 1, 3000, 64],
+    [24, 256, 3, 3000, 96],
+  ];
+  return PROBED_CACHES.flatMap((kv) => [
+    ...cold.slice(0, kv === 'f16' ? cold.length : 6).map((shape) => attention(mfa_matrix, shape, COLD, kv)),
+    ...cached.slice(0, kv === 'f16' ? 3 : 1).map((shape) => attention(mfa_matrix, shape, CACHED, kv)),
+  ]);
 }
 
 export function plainAttention(some: Some): ProbeShape[] {
