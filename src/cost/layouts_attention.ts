@@ -4,7 +4,7 @@ import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
-import type { LaidOut, Layout, LayoutOf } from './layout.ts';
+import { constantsOf, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
 import type { Work } from './work.ts';
 
 /** Invocations of mfa_combine, and of the kernels that handle a group of four elements each. */
@@ -70,13 +70,15 @@ function ropeCache(call: LaidOut): Layout {
 
 function qkNormRope(call: LaidOut): Layout {
   const p = call.params as NormRopeParams;
+  const { WG } = constantsOf(call);
   const D8 = padRow(p.D);
+  const headsEach = Math.floor(WG / (D8 / 4));
   return {
     family: 'qk_norm_rope',
-    workgroups: ceilDiv(((p.heads + 2 * p.kvHeads) * D8) / 4, NARROW) * p.tokens,
-    // Every invocation adds up the squares of its whole head.
-    depth: D8 / 4,
-    groupFlops: NARROW * (2 * D8 + 4 * 7),
+    workgroups: ceilDiv(p.heads + 2 * p.kvHeads, headsEach) * p.tokens,
+    depth: 1,
+    // Every invocation adds up the squares of its head.
+    groupFlops: WG * (D8 / 4 + 4 * 9),
   };
 }
 
