@@ -11,6 +11,9 @@ import type { Work } from './work.ts';
 const COMBINE = 256;
 const NARROW = 64;
 
+/** Slices that an invocation of mfa_combine has under way. */
+const COMBINE_AHEAD = 8;
+
 /** Columns of a key that count as one iteration of mfa_decode. */
 const COLUMNS = 16;
 
@@ -42,15 +45,22 @@ function mfaDecode(call: LaidOut): Layout {
   };
 }
 
+function mfaQuad(call: LaidOut): Layout {
+  const p = call.params as AttentionParams;
+  const { KEYS } = constantsOf(call);
+  const layout = slices(call, KEYS, 4, 'fma');
+  // The last step of several slices is mfa_combine's.
+  return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'}` };
+}
+
 function mfaCombine(call: LaidOut): Layout {
   const p = call.params as AttentionParams;
   const used = ceilDiv(seenPositions(p), p.splitLen);
-  const abreast = Math.max(1, Math.floor(COMBINE / (padRow(p.D) / 4)));
+  const abreast = COMBINE_AHEAD * Math.min(16, Math.floor(COMBINE / (padRow(p.D) / 4)));
   return {
-    // The statistics of more slices are shared between invocations, with barriers.
-    family: `mfa_combine ${used <= 4 ? 'few' : 'many'}`,
+    family: 'mfa_combine',
     workgroups: p.tokens * p.heads,
-    depth: 1 + ceilDiv(used, abreast),
+    depth: ceilDiv(used, abreast),
     groupFlops: 2 * used * p.D,
   };
 }
@@ -85,6 +95,7 @@ function qkNormRope(call: LaidOut): Layout {
 export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   mfa_matrix: (call) => slices(call, 32, 64, 'matrix'),
   mfa_decode: mfaDecode,
+  mfa_quad: mfaQuad,
   mfa_combine: mfaCombine,
   rope_turns: ropeTurns,
   rope_cache: ropeCache,

@@ -85,7 +85,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
   summary:
     'attention of query heads over the KV heads that groups of them share, or a window of them; split over the context',
   variants: [PLAIN],
-  libs: (p) => [`lib/kv_${p.kv}`],
+  libs: (p) => [`lib/kv_${p.kv}`, 'lib/positions'],
   check: (p) => attentionCheck('mfa_decode', p),
   constants: (p) => ({
     HEADS: p.heads,
