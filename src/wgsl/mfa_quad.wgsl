@@ -73,9 +73,6 @@ var<workgroup> rows: array<u32, KEYS>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
-  // Bounds that are not constant keep drivers from unrolling: compiling takes twice as long then.
-  let keys_end = min(KEYS, KEYS * arrayLength(&places));
-  let peaks_end = min(PEAKS, PEAKS * arrayLength(&places));
   let token = params.token_begin + workgroup_id.y;
   let kv_head = workgroup_id.z / QUADS_PER_KV;
   let head0 = kv_head * HEADS_PER_KV + workgroup_id.z % QUADS_PER_KV * 4u;
@@ -146,16 +143,18 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       scores[li] = s;
     }
     workgroupBarrier();
+    // Bounds that are not constant keep drivers from unrolling loops over workgroup memory: compiling takes half as long
+    // again otherwise.
     if (li < PEAKS) {
       var m = LOWEST;
-      for (var k = li; k < keys_end; k += PEAKS) {
+      for (var k = li; k < min(KEYS, arrayLength(&places) + KEYS); k += PEAKS) {
         m = max(m, scores[k]);
       }
       peaks[li] = m;
     }
     workgroupBarrier();
     let before = maximum;
-    for (var i = 0u; i < peaks_end; i++) {
+    for (var i = 0u; i < min(PEAKS, arrayLength(&places) + PEAKS); i++) {
       maximum = max(maximum, peaks[i]);
     }
     let factor = exp(before - maximum);
@@ -202,14 +201,14 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   }
   if (li < PEAKS) {
     var s = vec4<f32>(0.0);
-    for (var k = li; k < keys_end; k += PEAKS) {
+    for (var k = li; k < min(KEYS, arrayLength(&places) + KEYS); k += PEAKS) {
       s += scores[k];
     }
     peaks[li] = s;
   }
   workgroupBarrier();
   var total = vec4<f32>(0.0);
-  for (var i = 0u; i < peaks_end; i++) {
+  for (var i = 0u; i < min(PEAKS, arrayLength(&places) + PEAKS); i++) {
     total += peaks[i];
   }
   for (var i = 0u; i < RESULTS; i++) {
