@@ -4,7 +4,13 @@
  * of every preset's plans is probed.
  */
 import type { Capabilities } from '../kernels/kernel.ts';
-import { combineProbes, matrixAttention, plainAttention, quadAttention, ropeProbes } from './probe_attention.ts';
+import {
+  combineProbes,
+  matrixAttention,
+  plainAttention,
+  quadAttention,
+  ropeProbes,
+} from './probe_attention.ts';
 import {
   downProbes,
   groupedMatvecProbes,

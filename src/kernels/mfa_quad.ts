@@ -3,6 +3,7 @@ import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, type ReferenceIo } from './kernel.ts';
+import { kvLibs, kvRowBytes } from './kv_cache.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import {
   type AttentionParams,
@@ -46,9 +47,10 @@ export function quadKeys(D: number): number {
 export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   ...mfa_decode,
   name: 'mfa_quad',
-  summary: 'attention for few tokens, four heads a workgroup; whole with the head-wise gate, or split over the context',
+  summary:
+    'attention for few tokens, four heads a workgroup; whole with the head-wise gate, or split over the context',
   libs: (p) => [
-    `lib/kv_${p.kv}`,
+    ...kvLibs(p.kv),
     'lib/positions',
     gateLib(p.gates),
     p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
@@ -56,7 +58,10 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   check(p) {
     attentionCheck('mfa_quad', p);
     if (p.splits > 1 && p.gates !== undefined)
-      throw new KernelError('mfa_quad', `gates: expected none for parts of a context, got ${p.splits} splits`);
+      throw new KernelError(
+        'mfa_quad',
+        `gates: expected none for parts of a context, got ${p.splits} splits`,
+      );
   },
   constants: (p) => ({
     HEADS: p.heads,
@@ -94,13 +99,12 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     mfa_combine.reference(p, both);
   },
   cost(p) {
-    const kvBytes = p.kv === 'f32' ? 4 : 2;
     const seen = seenPositions(p);
     const partial = p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4;
     return {
       flops: p.tokens * seen * p.heads * p.D * 4, // QKᵀ and PV, 2 each
       bytesRead:
-        p.tokens * seen * p.D * 2 * kvBytes * p.kvHeads + // K and V rows, once for all quads of a KV head
+        p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * p.kvHeads + // K and V rows, once for all quads of a KV head
         p.tokens * p.heads * p.D * 4 + // q
         (p.gates === undefined ? 0 : p.tokens * p.heads * 4), // gates
       bytesWritten: p.splits > 1 ? partial : p.tokens * p.heads * p.D * 4, // partial results, or attention's output
@@ -124,6 +128,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
       },
       { name: 'whole, several tiles of 128', params: attentionCase(4, 128, 'f16', 1, 320, [[0, 300]]) },
       { name: 'whole, 6 heads of 64 a KV head', params: groupedHeads(12, 2, 64, 'f16', 1, 320, [[0, 256]]) },
+      { name: 'whole, fp8, two tiles', params: groupedHeads(8, 2, 128, 'fp8', 1, 192, [[0, 190]]) },
       { name: 'idle columns and lanes', params: attentionCase(4, 72, 'f32', 2, 200, [[0, 290]]) },
     ],
     bench: [

@@ -12,8 +12,8 @@
 // The order of additions depends on the position and split_len only.
 //
 // Workgroup memory is at most 14 KiB: 544 vec4s of scratch (32 parts), 256 of scores, 16 of peaks, 256 rows.
-// Library files give: load_k4 and load_v4 (kv_*), first_seen and cache_row (positions), gate (gate_*), store_head
-// (attend_*).
+// Library files give: load_k4, load_v4 and the scales of their rows (kv_*), first_seen and cache_row (positions), gate
+// (gate_*), store_head (attend_*).
 //
 // --- specialised ---
 const HEADS: u32 = 4u;     // all query heads
@@ -117,8 +117,12 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
         load_v4(rows[at], column), load_v4(rows[at + KEY_GROUPS], column),
         load_v4(rows[at + 2u * KEY_GROUPS], column), load_v4(rows[at + 3u * KEY_GROUPS], column));
     }
+    var key_scale = params.scale;
+    var value_scale = 1.0;
     var next_row = 0u;
     if (li < KEYS) {
+      key_scale *= k_scale(rows[li]);
+      value_scale = v_scale(rows[li]);
       next_row = cache_row(place.x, min(base + KEYS + li, end - 1u)) + kv_head;
     }
 
@@ -137,7 +141,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       }
       workgroupBarrier();
     }
-    let s = select(LOWEST, own * params.scale, base + li < end);
+    let s = select(LOWEST, own * key_scale, base + li < end);
     if (li < KEYS) {
       rows[li] = next_row;
       scores[li] = s;
@@ -161,7 +165,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     if (li < KEYS) {
       // Keys from `end` on have a weight of zero and the row of the last key.
       let weight = exp(s - maximum);
-      scores[li] = weight;
+      scores[li] = weight * value_scale;
       sum = sum * factor + weight;
     }
     workgroupBarrier();

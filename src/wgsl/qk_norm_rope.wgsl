@@ -6,7 +6,7 @@
 // together and no element is read twice: invocations of a head meet in workgroup memory, behind a single barrier.
 // The order of additions depends on D alone.
 //
-// The library kv_store_* gives store_k2 and store_v2.
+// The library kv_store_* gives kv_row, store_k2 and store_v2.
 //
 // --- specialised ---
 const WG: u32 = 64u;       // invocations of a workgroup, at least COLUMNS
@@ -27,7 +27,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> cache_rows: array<u32>;         // [tokens]
 @group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;        // [tokens, HALF] of (cos, sin)
 @group(0) @binding(3) var<storage, read> q_norm: array<vec4<f32>>;       // [D8]
 @group(0) @binding(4) var<storage, read> k_norm: array<vec4<f32>>;       // [D8]
@@ -43,7 +42,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let c = li % COLUMNS;
   let head = workgroup_id.x * HEADS_EACH + li / COLUMNS;
   let here = li < HEADS_EACH * COLUMNS && head < ALL_HEADS;
-  let row = cache_rows[token] * KV_HEADS + (head - HEADS) % KV_HEADS;
+  let row = kv_row(token) * KV_HEADS + (head - HEADS) % KV_HEADS;
   var x = vec4<f32>(0.0);
   var cosines = vec4<f32>(1.0);
   var sines = vec4<f32>(0.0);

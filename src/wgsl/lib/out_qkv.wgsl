@@ -1,9 +1,7 @@
-// Results are a query's latent (stored in y), a key (rotated by turn_pairs) and a value, both written to the cache row of
-// their token. Padding rows of key and value have zero weights, which give the zeros that pad the cache.
+// Results are a query's latent (stored in y), a key (rotated by turn_pairs) and a value, both written to their token's row
+// (kv_store_*). Padding rows of key and value have zero weights, which give the zeros that pad the cache.
 // --- specialised ---
 const K_AT: u32 = 16u;  // where the key's rows start, a multiple of 8; the value's follow D8 later
-
-@group(0) @binding(9) var<storage, read> cache_rows: array<u32>;  // [tokens]
 
 // Where key and value go, and the turns of the key's pairs; to be asked for while the sums are still being made.
 struct Kept {
@@ -12,7 +10,7 @@ struct Kept {
 }
 
 fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return Kept(cache_rows[row], turns_of(row, n - min(n, K_AT)));
+  return Kept(kv_row(row), turns_of(row, n - min(n, K_AT)));
 }
 
 fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
