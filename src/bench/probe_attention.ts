@@ -4,6 +4,7 @@ import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, groupedHeads, mfa_decode } from '../kernels/mfa_decode.ts';
 import { mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { mfa_quad } from '../kernels/mfa_quad.ts';
 import { type KvFormat, PAGE } from '../kernels/paged.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
@@ -163,36 +164,93 @@ export function plainAttention(some: Some): ProbeShape[] {
   ];
 }
 
+export function quadAttention(some: Some): ProbeShape[] {
+  const whole: readonly Slices[] = [
+    ...([
+      [3, 96, 1, 100, 100],
+      [3, 96, 40, 100, 100],
+      [3, 96, 1, 1100, 1100],
+    ] as const),
+    ...([
+      [12, 96, 20, 500, 500],
+      [24, 112, 1, 250, 250, 3],
+      [24, 112, 12, 120, 120, 3],
+    ] as const),
+    ...([
+      [6, 40, 1, 450, 450, 2],
+      [72, 112, 12, 250, 250, 6],
+      [12, 208, 1, 60, 60],
+    ] as const),
+  ];
+  const sliced: readonly Slices[] = [
+    ...([
+      [3, 96, 1, 1100, 128],
+      [3, 96, 12, 1100, 384],
+      [3, 96, 1, 5000, 1024],
+    ] as const),
+    ...([
+      [12, 96, 12, 700, 256],
+      [40, 208, 1, 500, 64],
+      [24, 112, 5, 1100, 128, 3],
+    ] as const),
+    ...([
+      [72, 112, 1, 9000, 128, 6, 400],
+      [24, 112, 1, 9000, 256, 3],
+      [40, 208, 4, 700, 192],
+    ] as const),
+  ];
+  const cached: readonly Slices[] = [
+    ...([
+      [3, 96, 1, 100, 100],
+      [24, 112, 12, 120, 120, 3],
+      [12, 96, 20, 500, 500],
+    ] as const),
+    ...([
+      [3, 96, 1, 1100, 128],
+      [12, 96, 12, 700, 256],
+      [40, 208, 1, 500, 64],
+    ] as const),
+  ];
+  return PROBED_CACHES.flatMap((kv) => [
+    ...[whole, sliced].flatMap((shapes) =>
+      some(kv === 'f16' ? shapes : shapes.slice(0, 7), 4).map((shape) =>
+        attention(mfa_quad, shape, COLD, kv),
+      ),
+    ),
+    // Of fp8, one of each kind.
+    ...[cached.slice(0, 3), cached.slice(3)].flatMap((shapes) =>
+      some(kv === 'f16' ? shapes : shapes.slice(0, 1), kv === 'f16' ? 1 : 0).map((shape) =>
+        attention(mfa_quad, shape, CACHED, kv),
+      ),
+    ),
+  ]);
+}
+
 export function combineProbes(some: Some): ProbeShape[] {
-  const few: readonly Slices[] = [
+  const shapes: readonly Slices[] = [
     ...([
       [12, 96, 1, 120, 64],
       [12, 96, 20, 700, 224],
-      [40, 208, 3, 700, 224],
+      [12, 96, 1, 1100, 64],
     ] as const),
     ...([
-      [12, 96, 1, 250, 64],
+      [40, 208, 3, 700, 224],
       [40, 208, 40, 700, 352],
       [40, 208, 1, 190, 64],
     ] as const),
-  ];
-  const many: readonly Slices[] = [
     ...([
-      [12, 96, 1, 1100, 64],
       [12, 96, 20, 3000, 128],
       [40, 208, 1, 3000, 64],
+      [40, 208, 6, 5000, 256],
     ] as const),
     ...([
-      [40, 208, 6, 5000, 256],
       [40, 208, 1, 12000, 96],
       [40, 208, 1, 24000, 192],
-    ] as const),
-    ...([
       [40, 208, 24, 5000, 960],
       [40, 208, 40, 5000, 800],
     ] as const),
   ];
-  return [few, many].flatMap((shapes) => some(shapes, 4).map((shape) => attention(mfa_combine, shape)));
+  return some(shapes, 6).map((shape) => attention(mfa_combine, shape));
 }
 
 /** Rotary angles, and rotation on the way to attention and cache. */

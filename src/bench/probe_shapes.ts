@@ -4,7 +4,13 @@
  * of every preset's plans is probed.
  */
 import type { Capabilities } from '../kernels/kernel.ts';
-import { combineProbes, matrixAttention, plainAttention, ropeProbes } from './probe_attention.ts';
+import {
+  combineProbes,
+  matrixAttention,
+  plainAttention,
+  quadAttention,
+  ropeProbes,
+} from './probe_attention.ts';
 import {
   downProbes,
   groupedMatvecProbes,
@@ -33,6 +39,7 @@ export function probeShapes(caps: Capabilities, brief: boolean): ProbeShape[] {
     // Without matrix units, or with weights in f32.
     ...matmulProbes(some),
     ...(caps.matrixUnits ? [...matrixProbes(), ...matrixAttention()] : []),
+    ...quadAttention(some),
     ...plainAttention(some),
     ...combineProbes(some),
     ...ropeProbes(some),

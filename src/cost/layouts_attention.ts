@@ -5,12 +5,15 @@ import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
-import type { LaidOut, Layout, LayoutOf } from './layout.ts';
+import { constantsOf, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
 import type { Work } from './work.ts';
 
 /** Invocations of mfa_combine, and of the kernels that handle a group of four elements each. */
 const COMBINE = 256;
 const NARROW = 64;
+
+/** Slices that an invocation of mfa_combine has under way. */
+const COMBINE_AHEAD = 8;
 
 /** Columns of a key that count as one iteration of mfa_decode. */
 const COLUMNS = 16;
@@ -43,15 +46,22 @@ function mfaDecode(call: LaidOut): Layout {
   };
 }
 
+function mfaQuad(call: LaidOut): Layout {
+  const p = call.params as AttentionParams;
+  const { KEYS } = constantsOf(call);
+  const layout = slices(call, KEYS, 4, 'fma');
+  // The last step of several slices is mfa_combine's.
+  return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'}` };
+}
+
 function mfaCombine(call: LaidOut): Layout {
   const p = call.params as AttentionParams;
   const used = ceilDiv(seenPositions(p), p.splitLen);
-  const abreast = Math.max(1, Math.floor(COMBINE / (padRow(p.D) / 4)));
+  const abreast = COMBINE_AHEAD * Math.min(16, Math.floor(COMBINE / (padRow(p.D) / 4)));
   return {
-    // The statistics of more slices are shared between invocations, with barriers.
-    family: `mfa_combine ${used <= 4 ? 'few' : 'many'}`,
+    family: 'mfa_combine',
     workgroups: p.tokens * p.heads,
-    depth: 1 + ceilDiv(used, abreast),
+    depth: ceilDiv(used, abreast),
     groupFlops: 2 * used * p.D,
   };
 }
@@ -71,13 +81,15 @@ function ropeCache(call: LaidOut): Layout {
 
 function qkNormRope(call: LaidOut): Layout {
   const p = call.params as NormRopeParams;
+  const { WG } = constantsOf(call);
   const D8 = padRow(p.D);
+  const headsEach = Math.floor(WG / (D8 / 4));
   return {
     family: 'qk_norm_rope',
-    workgroups: ceilDiv(((p.heads + 2 * p.kvHeads) * D8) / 4, NARROW) * p.tokens,
-    // Every invocation adds up the squares of its whole head.
-    depth: D8 / 4,
-    groupFlops: NARROW * (2 * D8 + 4 * 7),
+    workgroups: ceilDiv(p.heads + 2 * p.kvHeads, headsEach) * p.tokens,
+    depth: 1,
+    // Every invocation adds up the squares of its head.
+    groupFlops: WG * (D8 / 4 + 4 * 9),
   };
 }
 
@@ -96,6 +108,7 @@ function kvPack(call: LaidOut): Layout {
 export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   mfa_matrix: (call) => slices(call, 32, 64, 'matrix'),
   mfa_decode: mfaDecode,
+  mfa_quad: mfaQuad,
   mfa_combine: mfaCombine,
   rope_turns: ropeTurns,
   rope_cache: ropeCache,

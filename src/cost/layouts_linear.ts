@@ -44,7 +44,7 @@ export function choosing(experts: number, WG: number): { steps: number; flops: n
 
 function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
-  const { WG, TOKENS, ROWS, GROUPS } = constantsOf(call);
+  const { WG, TOKENS, ROWS, GROUPS, AHEAD = 1 } = constantsOf(call);
   const team = call.variant.name === 'workgroup' ? 32 : subgroup;
   const teams = Math.max(1, WG / team);
   const parts = Math.max(Math.floor(teams / GROUPS), 1);
@@ -56,7 +56,7 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   return {
     family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
     workgroups: ceilDiv(p.shard.rowCount, ROWS * GROUPS) * activeTiles(p, even),
-    depth: rounds * ceilDiv(blocks, team * parts) + choice.steps / CHOICE_STEPS,
+    depth: rounds * ceilDiv(blocks, team * parts * AHEAD) + choice.steps / CHOICE_STEPS,
     groupFlops: blocks * 8 * (2 * TOKENS * ROWS * GROUPS + norm) + choice.flops,
   };
 }

@@ -9,6 +9,7 @@ import { matvec } from './matvec.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
+import { mfa_quad } from './mfa_quad.ts';
 import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
 import { moe_group } from './moe_group.ts';
@@ -35,6 +36,7 @@ export const KERNELS: readonly AnyKernel[] = [
   rope_cache,
   qk_norm_rope,
   kv_pack,
+  mfa_quad,
   mfa_decode,
   mfa_matrix,
   mfa_combine,

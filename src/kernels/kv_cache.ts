@@ -1,5 +1,6 @@
 /** The paged cache of keys and values as kernels bind it, and what those that make keys and values write. */
 import { f16ToNumber, numberToF16, PLAIN_BYTES, padRow } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import { SCALE_BYTES } from './fp8_pages.ts';
 import type { BindingSpec, ReferenceIo } from './kernel.ts';
 import { type KvFormat, PAGE } from './paged.ts';
@@ -12,6 +13,11 @@ export function kvRowBytes(kv: KvFormat, D: number): number {
 /** Bytes of an element of a row, its share of the scale included. */
 export function kvElementBytes(kv: KvFormat, D: number): number {
   return kvRowBytes(kv, D) / D;
+}
+
+/** Library files that read rows in f32: `load_k4`, `load_v4` and the scales of rows. */
+export function kvLibs(kv: KvFormat): WgslName[] {
+  return kv === 'fp8' ? ['lib/kv_fp8', 'lib/kv_pages', 'lib/e4m3'] : [`lib/kv_${kv}`];
 }
 
 /** The binding of keys, or of values: `[pages * PAGE, kvHeads, padRow(D)]`. */

@@ -23,6 +23,9 @@ import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
 const SMALL_SUBGROUP = 16;
 
+/** Most rows of which each group has a workgroup of its own. */
+const ALONE_ROWS = 1024;
+
 /** Every team has rows of its own. */
 const SMALL = { WG: 64, ROWS: 4, GROUPS: 8 } as const;
 
@@ -40,16 +43,32 @@ const LARGE_SUBGROUP_TEAM: Variant = {
 };
 
 /**
+ * Whether rows are so few and long that a workgroup has one group of them: more workgroups, and all lanes of each along
+ * the columns.
+ */
+function isAlone(p: LinearParams): boolean {
+  return (
+    isPlain(p.format) && p.source.kind !== 'routed' && p.shard.rowCount <= ALONE_ROWS && ceilDiv(p.K, 8) > 128
+  );
+}
+
+/**
  * Groups of rows elsewhere: two, so that four neighbouring rows are there for one result. More where every workgroup
  * first chooses experts and the rows are long, so that choosing is paid once for all of them.
  */
 function groups(p: LinearParams): number {
+  if (isAlone(p)) return 1;
   return p.source.kind === 'routed' && p.K >= 2048 ? 8 : 2;
 }
 
 /** Rows of a group: more share each load of x and gamma, fewer leave more workgroups. Chosen by measurement. */
 function rows(p: LinearParams): number {
-  return !isPlain(p.format) || p.tile >= 4 || p.norm === 'rms' ? 4 : 2;
+  return !isPlain(p.format) || p.tile >= 4 || p.norm === 'rms' || isAlone(p) ? 4 : 2;
+}
+
+/** Blocks of 8 columns of a lane that are under way at a time, where few workgroups leave registers for two. */
+function ahead(p: LinearParams): number {
+  return isAlone(p) && p.tile === 1 ? 2 : 1;
 }
 
 /**
@@ -75,6 +94,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
     TOKENS: p.tile,
     ROWS: rows(p),
     GROUPS: groups(p),
+    ...(isPlain(p.format) ? { AHEAD: ahead(p) } : {}),
     ...linearConstants(p),
   }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
@@ -97,6 +117,8 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         name: 'norm, two tiles of 4 tokens, last partial',
         params: dense(20, 192, 7, { norm: 'rms', tile: 4 }),
       },
+      { name: 'few long rows, norm', params: dense(9, 2200, 1, { norm: 'rms', format: 'f16' }) },
+      { name: 'few long rows, residual, two tokens', params: dense(6, 1100, 2, { out: 'add', tile: 2 }) },
       { name: 'residual', params: dense(21, 40, 3, { out: 'add', tile: 2 }) },
       {
         name: 'swiglu, odd width',

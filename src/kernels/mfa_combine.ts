@@ -1,5 +1,6 @@
 /** Joins the slices of mfa_decode into attention outputs. */
 import { padRow } from '../tensor.ts';
+import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   type AttentionParams,
@@ -13,12 +14,6 @@ import {
 } from './mfa_decode.ts';
 import { firstSeen, placesArray } from './paged.ts';
 
-/** Where the gates of a call's heads stand in rows of the fused projection. */
-export interface GatesAt {
-  readonly stride: number;
-  readonly at: number;
-}
-
 /** `gates` is absent where heads have none. */
 export type CombineHeadsParams = AttentionParams & { readonly gates?: GatesAt };
 
@@ -31,13 +26,13 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
   name: 'mfa_combine',
   summary: 'joins the context slices of mfa_decode by their softmax statistics; head-wise gate',
   variants: [PLAIN],
-  libs: (p) => [p.gates === undefined ? 'lib/gate_none' : 'lib/gate_heads'],
+  libs: (p) => [gateLib(p.gates)],
   check: (p) => attentionCheck('mfa_combine', p),
   constants: (p) => ({
     HEADS: p.heads,
     D: p.D,
     WINDOW: p.window ?? 0,
-    ...(p.gates === undefined ? {} : { GATE_STRIDE: p.gates.stride, GATE_AT: p.gates.at }),
+    ...gateConstants(p.gates),
   }),
   uniforms: (p) => ({ token_begin: p.tokenBegin, splits: p.splits, split_len: p.splitLen }),
   bindings(p) {
@@ -47,9 +42,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
       part_o: { type: 'f32', dims: partial.o, use: 'in' },
       part_ml: { type: 'f32', dims: partial.ml, use: 'in' },
       attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
-      ...(p.gates === undefined
-        ? {}
-        : { gates: { type: 'f32', dims: [p.allTokens, p.gates.stride], use: 'in' } as const }),
+      ...gateBindings(p.gates, p.allTokens),
     };
   },
   workgroups: (p) => [p.tokens, p.heads, 1],

@@ -2,7 +2,7 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN, type Shape } from './kernel.ts';
-import { cacheBinding, kvRowBytes } from './kv_cache.ts';
+import { cacheBinding, kvLibs, kvRowBytes } from './kv_cache.ts';
 import {
   cacheRow,
   firstSeen,
@@ -86,7 +86,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
   summary:
     'attention of query heads over the KV heads that groups of them share, or a window of them; split over the context',
   variants: [PLAIN],
-  libs: (p) => [`lib/kv_${p.kv}`, ...(p.kv === 'fp8' ? (['lib/kv_pages', 'lib/e4m3'] as const) : [])],
+  libs: (p) => [...kvLibs(p.kv), 'lib/positions'],
   check: (p) => attentionCheck('mfa_decode', p),
   constants: (p) => ({
     HEADS: p.heads,

@@ -22,6 +22,16 @@ export interface NormRopeParams {
   readonly pages: number;
 }
 
+/** Invocations of a workgroup: as many heads as fit into 64, one where heads are wider. */
+function workgroup(p: NormRopeParams): number {
+  return padRow(p.D) / 4 <= 64 ? 64 : 128;
+}
+
+/** Heads of a workgroup. */
+function headsEach(p: NormRopeParams): number {
+  return Math.floor(workgroup(p) / (padRow(p.D) / 4));
+}
+
 export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>({
   name: 'qk_norm_rope',
   summary: 'RMSNorm and NEOX rotary embedding per query and key head; keys and values into their page',
@@ -33,13 +43,21 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
     };
     if (p.tokens < 1 || p.heads < 1 || p.kvHeads < 1)
       fail(`expected tokens, heads, kvHeads >= 1, got ${p.tokens}, ${p.heads}, ${p.kvHeads}`);
+    if (p.D > 512) fail(`D: expected at most 512, got ${p.D}`);
     if (p.rotary < 2 || p.rotary % 2 !== 0 || p.rotary > p.D)
       fail(`rotary: expected an even number from 2 to D ${p.D}, got ${p.rotary}`);
     const need = (p.heads + 2 * p.kvHeads) * padRow(p.D);
     if (p.stride < need || p.stride % 4 !== 0)
       fail(`stride: expected a multiple of 4 from ${need}, got ${p.stride}`);
   },
-  constants: (p) => ({ HEADS: p.heads, KV_HEADS: p.kvHeads, D: p.D, ROTARY: p.rotary, STRIDE: p.stride }),
+  constants: (p) => ({
+    WG: workgroup(p),
+    HEADS: p.heads,
+    KV_HEADS: p.kvHeads,
+    D: p.D,
+    ROTARY: p.rotary,
+    STRIDE: p.stride,
+  }),
   uniforms: (p) => ({ eps: p.eps }),
   bindings(p) {
     const D8 = padRow(p.D);
@@ -53,7 +71,7 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
       ...targetBindings(p.kv, p.tokens, p.pages, p.kvHeads, p.D),
     };
   },
-  workgroups: (p) => [ceilDiv(((p.heads + 2 * p.kvHeads) * padRow(p.D)) / 4, 64), p.tokens, 1],
+  workgroups: (p) => [ceilDiv(p.heads + 2 * p.kvHeads, headsEach(p)), p.tokens, 1],
   reference(p, io) {
     const D8 = padRow(p.D);
     const half = p.rotary / 2;
@@ -103,6 +121,8 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
       { name: 'head_dim 6, 4 of it rotated, f16', params: normRopeCase(1, 4, 2, 6, 4, 'f16') },
       { name: 'head_dim 12, rows for kv_pack', params: normRopeCase(3, 4, 2, 12, 8, 'rows') },
       { name: 'several tokens, half of 16', params: normRopeCase(5, 4, 2, 16, 8, 'f32') },
+      { name: 'head_dim 24, 20 of it rotated, idle lanes', params: normRopeCase(2, 7, 1, 24, 20, 'f16') },
+      { name: 'a head per workgroup: 320', params: normRopeCase(2, 3, 1, 320, 160, 'f32') },
       {
         name: 'all of 128, wide rows',
         params: { ...normRopeCase(3, 12, 2, 128, 128, 'f16'), stride: 16 * 128 + 24 },

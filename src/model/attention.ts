@@ -1,10 +1,12 @@
 /** Attention block of a layer: projections, norms, RoPE and cache, attention core, o_proj. */
 import { type AttentionFacts, layerFacts, type ModelConfig } from '../config/index.ts';
-import { targetOf } from '../kernels/kv_cache.ts';
+import type { GatesAt } from '../kernels/gates.ts';
+import { kvRowBytes, targetOf } from '../kernels/kv_cache.ts';
 import { kv_pack } from '../kernels/kv_pack.ts';
-import { type GatesAt, mfa_combine } from '../kernels/mfa_combine.ts';
+import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { mfa_quad, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
@@ -16,8 +18,17 @@ import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
 
-/** Context slices that are enough to occupy a large GPU, with the kernel that fetches ahead and the one that does not. */
-const TARGET_WORKGROUPS = { matrix: 128, plain: 512 } as const;
+/** Workgroups that are enough to occupy a large GPU, with kernels that fetch ahead and the one that does not. */
+const TARGET_WORKGROUPS = { ahead: 128, plain: 512 } as const;
+
+/**
+ * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. With
+ * matrix units, and without.
+ */
+const QUAD_BYTES = { matrix: 16 * 1024 * 1024, plain: 64 * 1024 * 1024 } as const;
+
+/** Tiles that one workgroup takes one after the other, rather than that a dispatch joins slices. */
+const WHOLE_TILES = 2;
 
 /** Most bytes of partial attention results; more tokens than fit are handled one range after the other. */
 const PARTIAL_BYTES = 64 * 1024 * 1024;
@@ -155,21 +166,55 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
   );
 }
 
+/** How the attention core of a step is computed. */
+interface Core {
+  readonly kernel: typeof mfa_quad | typeof mfa_decode | typeof mfa_matrix;
+  /** Slices of what a query sees, and positions in each. */
+  readonly splits: number;
+  readonly splitLen: number;
+}
+
+/** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
+function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
+  const { heads, kvHeads, headDim: D, window } = facts;
+  const { kv } = shape.cache;
+  const matrix = shape.matrixUnits && fitsMatrixUnits({ D, kv, kvHeads, window });
+  const sliced = (kernel: Core['kernel'], splitLen: number): Core => ({
+    kernel,
+    splits: ceilDiv(seen, splitLen),
+    splitLen,
+  });
+  if (shape.deterministic) return sliced(mfa_decode, DETERMINISTIC_SPLIT);
+  const quads = quadsOf(facts);
+  const bytes = shape.tokens * quads * seen * 2 * kvRowBytes(kv, D);
+  if (bytes <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
+    const tile = quadKeys(D);
+    if (seen <= WHOLE_TILES * tile) return { kernel: mfa_quad, splits: 1, splitLen: seen };
+    const length = ceilDiv(seen * shape.tokens * quads, TARGET_WORKGROUPS.ahead);
+    return sliced(mfa_quad, ceilDiv(length, tile) * tile);
+  }
+  const target = matrix ? TARGET_WORKGROUPS.ahead : TARGET_WORKGROUPS.plain;
+  const length = ceilDiv(seen * shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64), target);
+  // Short enough to fill the GPU with few tokens, long enough to keep partial results few.
+  return sliced(matrix ? mfa_matrix : mfa_decode, Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32)));
+}
+
 /** The attention core over ranges of tokens small enough for the partial results. */
-function planCore({ plan, shape, at, facts, slots, cache }: AttentionCall): void {
+function planCore(call: AttentionCall): void {
+  const { plan, shape, at, facts, slots, cache } = call;
   const { heads, kvHeads, headDim: D, window } = facts;
   const { kv, sequences } = shape.cache;
-  const matrix = shape.matrixUnits && fitsMatrixUnits({ D, kv, kvHeads, window });
-  const target = matrix ? TARGET_WORKGROUPS.matrix : TARGET_WORKGROUPS.plain;
-  const seen = Math.min(shape.context, window ?? shape.context);
-  const splitLen = splitLength(shape, seen, kvHeads * ceilDiv(heads / kvHeads, 64), target);
-  const splits = ceilDiv(seen, splitLen);
+  const { kernel, splits, splitLen } = chooseCore(call, Math.min(shape.context, window ?? shape.context));
   const perToken = splits * heads * (padRow(D) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
   const rangeTokens = Math.max(1, Math.min(shape.tokens, Math.floor(budget / perToken)));
   const gates: GatesAt | undefined = facts.gate
     ? { stride: qkvLayout(facts).width, at: qkvLayout(facts).gateAt }
     : undefined;
+  const places = shape.placesSlot;
+  const inputs = { places, page_table: slots.pageTable, q_rope: 'q_rope', ...cache };
+  const parts = { part_o: 'part_o', part_ml: 'part_ml' };
+  const results = { attn: 'attn', ...(gates === undefined ? {} : { gates: 'qkv' }) };
   for (let begin = 0; begin < shape.tokens; begin += rangeTokens) {
     const params: AttentionParams = {
       allTokens: shape.tokens,
@@ -187,40 +232,12 @@ function planCore({ plan, shape, at, facts, slots, cache }: AttentionCall): void
       splitLen,
       context: shape.context,
     };
-    plan.call(
-      matrix ? mfa_matrix : mfa_decode,
-      params,
-      {
-        places: shape.placesSlot,
-        page_table: slots.pageTable,
-        q_rope: 'q_rope',
-        ...cache,
-        part_o: 'part_o',
-        part_ml: 'part_ml',
-      },
-      `${at}.mfa_decode`,
-    );
-    plan.call(
-      mfa_combine,
-      gates === undefined ? params : { ...params, gates },
-      {
-        places: shape.placesSlot,
-        part_o: 'part_o',
-        part_ml: 'part_ml',
-        attn: 'attn',
-        ...(gates === undefined ? {} : { gates: 'qkv' }),
-      },
-      `${at}.mfa_combine`,
-    );
+    const gated = gates === undefined ? params : { ...params, gates };
+    if (kernel === mfa_quad && splits === 1) {
+      plan.call(mfa_quad, gated, { ...inputs, ...results }, `${at}.mfa_decode`);
+      continue;
+    }
+    plan.call(kernel, params, { ...inputs, ...parts }, `${at}.mfa_decode`);
+    plan.call(mfa_combine, gated, { places, ...parts, ...results }, `${at}.mfa_combine`);
   }
-}
-
-/**
- * Positions per slice, for about `target` workgroups in all: short enough to fill the GPU with few tokens, long enough to
- * keep partial results few. `each`: workgroups that share a slice.
- */
-function splitLength(shape: StepShape, seen: number, each: number, target: number): number {
-  if (shape.deterministic) return DETERMINISTIC_SPLIT;
-  const length = ceilDiv(seen * shape.tokens * each, target);
-  return Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32));
 }

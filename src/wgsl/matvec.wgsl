@@ -7,13 +7,13 @@
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
-// (x_blocks), norm_x (norm_*), tile_item (rows_*), out4 (out_*).
+// (x_blocks), norm_x (norm_*), tile_item (rows_*), out_kept and out4_kept (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
 const TOKENS: u32 = 1u;     // rows of x in a tile
 const ROWS: u32 = 2u;       // rows of w of a group: 2 or 4
-const GROUPS: u32 = 2u;     // groups of rows, a power of two, at least 2
+const GROUPS: u32 = 2u;     // groups of rows, a power of two, at least 4 / ROWS
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
@@ -21,6 +21,8 @@ const BLOCKS: u32 = (K + 7u) / 8u;
 const SQUARES: u32 = (TOKENS + 3u) / 4u;  // sums of squares, four tokens to a vec4
 const SUMS: u32 = TOKENS + SQUARES;
 const QUADS: u32 = ROWS * GROUPS / 4u;    // rows of a workgroup, four to a result
+
+const_assert TOKENS * QUADS <= WG;        // an invocation makes one result at most
 
 struct Params {
   tokens: u32,        // result rows (dense)
@@ -57,6 +59,18 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   for (var t = 0u; t < TOKENS; t++) {
     x_rows[t] = tile_item(tile, t).x_row;
   }
+  // What the result of this invocation needs of memory is asked for first.
+  let n = first + local_index % QUADS * 4u;
+  let own_token = local_index / QUADS;
+  var makes = own_token < TOKENS && n < params.row_count;
+  var y_row = 0u;
+  var kept: Kept;
+  if (makes) {
+    let item = tile_item(tile, own_token);
+    makes = item.valid;
+    y_row = item.y_row;
+    kept = out_kept(y_row, params.row_begin + n, min(4u, params.row_count - n));
+  }
   for (var round = 0u; round < GROUPS / abreast; round++) {
     let group = round * abreast + team.index % abreast;
     var rows: array<u32, ROWS>;
@@ -88,29 +102,24 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     workgroupBarrier();
   }
 
-  for (var item = local_index; item < TOKENS * QUADS; item += WG) {
-    let t = item / QUADS;
-    let quad = item % QUADS;
-    let n = first + quad * 4u;
-    let target_row = tile_item(tile, t);
-    if (n < params.row_count && target_row.valid) {
-      var sum = vec4<f32>(0.0);
-      var square = 0.0;
-      for (var p = 0u; p < parts; p++) {
-        let at = p * GROUPS * SUMS + t;
-        if (ROWS == 2u) {
-          sum += vec4<f32>(partial[at + quad * 2u * SUMS].xy, partial[at + (quad * 2u + 1u) * SUMS].xy);
-        } else {
-          sum += partial[at + quad * SUMS];
-        }
-        if (NORMED) {
-          square += partial[p * GROUPS * SUMS + TOKENS + t / 4u][t % 4u];
-        }
+  if (makes) {
+    let quad = local_index % QUADS;
+    var sum = vec4<f32>(0.0);
+    var square = 0.0;
+    for (var p = 0u; p < parts; p++) {
+      let at = p * GROUPS * SUMS + own_token;
+      if (ROWS == 2u) {
+        sum += vec4<f32>(partial[at + quad * 2u * SUMS].xy, partial[at + (quad * 2u + 1u) * SUMS].xy);
+      } else {
+        sum += partial[at + quad * SUMS];
       }
       if (NORMED) {
-        sum *= norm_scale(square);
+        square += partial[p * GROUPS * SUMS + TOKENS + own_token / 4u][own_token % 4u];
       }
-      out4(target_row.y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
     }
+    if (NORMED) {
+      sum *= norm_scale(square);
+    }
+    out4_kept(kept, y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
   }
 }

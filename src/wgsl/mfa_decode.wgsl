@@ -13,7 +13,7 @@
 // The order of additions depends on the position and split_len only, not on the batch or on the pages.
 //
 // Workgroup memory is at most 13 KiB: 640 vec4s of scratch (40 heads, 3 parts), 128 of peaks, 16 of rescale, 128 rows.
-// The library kv_* gives load_k4 and load_v4, and the scales of their rows.
+// Library files give: load_k4, load_v4 and the scales of their rows (kv_*), first_seen and cache_row (positions).
 //
 // --- specialised ---
 const HEADS: u32 = 4u;       // all query heads
@@ -270,23 +270,6 @@ fn score(token: u32, head0: u32, li: u32, now: u32, count: u32) {
       scratch[at + t] = select(LOWEST, s[t] * (params.scale * k_scale(rows[now + key + t])), key + t < count);
     }
   }
-}
-
-// The first position that a query at `position` sees.
-fn first_seen(position: u32) -> u32 {
-  if (WINDOW > 0u) {
-    return position - min(position, WINDOW - 1u);
-  }
-  return 0u;
-}
-
-// Row of the first KV head at a position.
-fn cache_row(sequence: u32, position: u32) -> u32 {
-  var page = position / PAGE;
-  if (WINDOW > 0u) {
-    page %= params.max_pages;
-  }
-  return (page_table[sequence * params.max_pages + page] * PAGE + position % PAGE) * KV_HEADS;
 }
 
 // Where a head's query starts, in vec4s; heads beyond the last repeat it and are not stored.

@@ -8,7 +8,7 @@
 // more buffers than a call binds, each call adds what its own hold.
 //
 // Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*), weights (weight_*), load_x8
-// (x_blocks), route_token (route_token, score_*), out4 (out_add).
+// (x_blocks), route_token (route_token, score_*), out_kept and out4_kept (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -41,6 +41,14 @@ var<workgroup> partial: array<vec4<f32>, SUMS * (WG / 4u)>;
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   let token = workgroup_id.y;
+  let first = workgroup_id.x * ROWS;
+  // What the results are added to is asked for first.
+  let n = first + local_index * 4u;
+  let makes = local_index < SUMS && n < params.row_count;
+  var kept: Kept;
+  if (makes) {
+    kept = out_kept(token, params.row_begin + n, min(4u, params.row_count - n));
+  }
   route_token(token, true);
   var experts = workgroupUniformLoad(&routed_experts);
   var any = params.with_share != 0u;
@@ -50,7 +58,6 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (!any) {
     return;
   }
-  let first = workgroup_id.x * ROWS;
   let last = params.row_count - 1u;
   var rows: array<u32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
@@ -68,13 +75,12 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     partial[team.index * SUMS + i] = team_sum(i, local_index);
   }
   workgroupBarrier();
-  let n = first + local_index * 4u;
-  if (local_index < SUMS && n < params.row_count) {
+  if (makes) {
     var total = vec4<f32>(0.0);
     for (var i = 0u; i < teams; i++) {
       total += partial[i * SUMS + local_index];
     }
-    out4(token, params.row_begin + n, total, min(4u, params.row_count - n));
+    out4_kept(kept, token, params.row_begin + n, total, min(4u, params.row_count - n));
   }
 }
 

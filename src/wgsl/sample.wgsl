@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;             // [rows, logits_stride], bits of f32
 @group(0) @binding(2) var<storage, read> row_sequences: array<u32>;            // [rows]
 @group(0) @binding(3) var<storage, read> options: array<u32>;                  // [sequences, 8], see load_row
-@group(0) @binding(4) var<storage, read_write> seen: array<u32>;               // [sequences, ceil(vocab / 32)], a bit per token
+@group(0) @binding(4) var<storage, read_write> seen: array<atomic<u32>>;       // [sequences, ceil(vocab / 32)], a bit per token
 @group(0) @binding(5) var<storage, read_write> next_tokens: array<u32>;        // [sequences]
 @group(0) @binding(6) var<storage, read_write> next_places: array<vec2<u32>>;  // [sequences] of (sequence, position)
 
@@ -83,7 +83,7 @@ fn keys_of(row: Row, i: u32, given: vec4<u32>) -> vec4<u32> {
   if (row.penalty != 1.0) {
     let l = bitcast<vec4<f32>>(bits);
     let penalised = bitcast<vec4<u32>>(select(l * row.penalty, l / row.penalty, l > vec4<f32>(0.0)));
-    let word = seen[row.seen_at + i / 8u] >> (i % 8u * 4u);
+    let word = atomicLoad(&seen[row.seen_at + i / 8u]) >> (i % 8u * 4u);
     bits = select(bits, penalised, (vec4<u32>(word) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u));
   }
   bits = select(bits, vec4<u32>(0u), bits == vec4<u32>(0x80000000u));  // both zeros are one
@@ -117,6 +117,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let sequence = row_sequences[workgroup_id.x];
   let row = load_row(workgroup_id.x, sequence);
   let end = (params.vocab + 3u) / 4u;
+  let position = next_places[sequence].y + 1u;
 
   var own_key = KEY_NAN;
   var own_token = 0u;
@@ -145,14 +146,13 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   // Quotients by smaller temperatures overflow anyway.
   if (row.temperature > 1e-30) {
     let threshold = find_threshold(row, top, li);
-    let u = uniform_number(next_places[sequence].y + 1u, row.seed);
-    let drawn = draw(row, top, threshold, u, li);
+    let drawn = draw(row, top, threshold, uniform_number(position, row.seed), li);
     chosen = select(chosen, drawn, drawn < params.vocab);
   }
   if (li == 0u) {
     next_tokens[sequence] = chosen;
-    next_places[sequence].y += 1u;
-    seen[row.seen_at + chosen / 32u] |= 1u << (chosen % 32u);
+    next_places[sequence].y = position;
+    atomicOr(&seen[row.seen_at + chosen / 32u], 1u << (chosen % 32u));
   }
 }
 

@@ -46,11 +46,11 @@ function few(): (probe: ProbeShape) => boolean {
   return ({ kernel, shape, cached, greedy }) => {
     if (!greedy || !/matvec|mfa_|moe_down|embed|rope_turns|sample/.test(kernel.name)) return false;
     if (kernel.name === 'matvec' && !/, 1 tokens/.test(shape)) return false;
-    if (kernel.name === 'mfa_decode' && !/^3 heads/.test(shape)) return false;
+    if (kernel.name === 'mfa_decode' || (kernel.name === 'mfa_quad' && cached)) return false;
     const kind = `${kernel.name} ${shape.includes('experts')} ${cached}`;
     seen.set(kind, (seen.get(kind) ?? 0) + 1);
-    // Those of attention slices come in two kinds.
-    return (seen.get(kind) ?? 0) <= (kernel.name === 'mfa_combine' ? 8 : 4);
+    // Those of attention come in two kinds.
+    return (seen.get(kind) ?? 0) <= (kernel.name === 'mfa_quad' ? 8 : 4);
   };
 }
 

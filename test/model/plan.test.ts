@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
-import { BASELINE } from '../../src/kernels/kernel.ts';
+import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
 import { PLAIN_BYTES, padRow } from '../../src/tensor.ts';
@@ -34,12 +34,11 @@ describe('plans', () => {
       'attention layers.0.qkv_proj',
       'attention layers.0.wq',
       'attention layers.0.mfa_decode',
-      'attention layers.0.mfa_combine',
       'attention layers.0.o_proj',
       'ffn layers.0.mlp.gate_up_proj',
       'ffn layers.0.mlp.down_proj',
     ]);
-    expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(5)).toEqual([
+    expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(4)).toEqual([
       'attention layers.1.moe.gate',
       'ffn layers.1.moe.gate_up_proj',
       'ffn layers.1.share_expert.gate_up_proj',
@@ -47,6 +46,33 @@ describe('plans', () => {
     ]);
     expect(plan.calls[0].label).toBe('embed_tokens');
     expect(plan.calls.at(-1)?.label).toBe('sample');
+  });
+
+  it('attends to short contexts whole, slices longer ones, and reads K and V once for many heads of many tokens', () => {
+    const config = { ...PRESETS.step3, num_hidden_layers: 1, moe_layers: [] };
+    const core = (tokens: number, context: number, caps: Partial<Capabilities> = {}) => {
+      const plan = planDecode(
+        config,
+        {
+          layout: weightLayout(config, () => ({ format: 'bf16' }), 2 ** 33),
+          cache: { sequences: 64, maxContext: 65536, pages: 65536, kv: 'f16' },
+          caps: { ...BASELINE, maxBindingBytes: 2 ** 33, ...caps },
+          deterministic: false,
+        },
+        tokens,
+        context,
+      );
+      return plan.calls
+        .filter((c) => c.kernel.name.startsWith('mfa_'))
+        .map((c) => `${c.kernel.name} ${(c.params as { splits: number }).splits}`);
+    };
+    expect(core(1, 128)).toEqual(['mfa_quad 1']);
+    expect(core(1, 256)).toEqual(['mfa_quad 4', 'mfa_combine 4']);
+    expect(core(1, 4096)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
+    expect(core(64, 4096)).toEqual(['mfa_decode 8', 'mfa_combine 8']);
+    const matrix = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
+    expect(core(1, 512, matrix)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
+    expect(core(1, 4096, matrix)).toEqual(['mfa_matrix 64', 'mfa_combine 64']);
   });
 
   it('groups the experts of many tokens', () => {
@@ -108,7 +134,9 @@ describe('plans', () => {
       expect(f16.calls.some((c) => c.kernel.name === 'kv_pack')).toBe(false);
       expect(fp8.calls.length - f16.calls.length).toBe(whole.num_hidden_layers);
       const kernels = fp8.calls.filter((c) => c.layer === 0).map((c) => c.kernel.name);
-      expect(kernels.indexOf('kv_pack')).toBeLessThan(kernels.indexOf('mfa_decode'));
+      expect(kernels.indexOf('kv_pack')).toBeLessThan(
+        kernels.findIndex((kernel) => kernel.startsWith('mfa_')),
+      );
       const bytes = plans.map((plan) => plan.slots.get('layers.0.k_cache')?.bytes ?? 0);
       const { kvHeads, headDim } = layerFacts(whole, 0).attention;
       expect(bytes).toEqual([64 * 64 * kvHeads * headDim * 2, 64 * 64 * kvHeads * (headDim + 4)]);

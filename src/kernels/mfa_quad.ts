@@ -1,0 +1,162 @@
+/** Attention for few tokens: four heads a workgroup; with a single slice, the whole of attention. */
+import { KernelError } from '../errors.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
+import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
+import { defineKernel, type Kernel, type ReferenceIo } from './kernel.ts';
+import { kvLibs, kvRowBytes } from './kv_cache.ts';
+import { mfa_combine } from './mfa_combine.ts';
+import {
+  type AttentionParams,
+  attentionCase,
+  attentionCheck,
+  attentionShapes,
+  groupedHeads,
+  mfa_decode,
+  partialDims,
+  seenPositions,
+} from './mfa_decode.ts';
+import { PAGE } from './paged.ts';
+
+/**
+ * One slice gives attention's output (`attn`), with the head-wise gate if there is one; several give partial results for
+ * mfa_combine, which has the gate then.
+ */
+export type QuadParams = AttentionParams & { readonly gates?: GatesAt };
+
+/** Heads of a workgroup. */
+const QUAD = 4;
+
+/** Most positions of a tile. */
+const MOST_KEYS = 256;
+
+/** Workgroups that share a slice. */
+export function quadsOf(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
+  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, QUAD);
+}
+
+/** Invocations that share the columns of a key, four each: a power of two. */
+function parts(D: number): number {
+  return 2 ** Math.ceil(Math.log2(ceilDiv(padRow(D) / 4, 4)));
+}
+
+/** Positions that a workgroup fetches at a time, by head_dim. */
+export function quadKeys(D: number): number {
+  return Math.min(MOST_KEYS, 1024 / parts(D));
+}
+
+export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
+  ...mfa_decode,
+  name: 'mfa_quad',
+  summary:
+    'attention for few tokens, four heads a workgroup; whole with the head-wise gate, or split over the context',
+  libs: (p) => [
+    ...kvLibs(p.kv),
+    'lib/positions',
+    gateLib(p.gates),
+    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
+  ],
+  check(p) {
+    attentionCheck('mfa_quad', p);
+    if (p.splits > 1 && p.gates !== undefined)
+      throw new KernelError(
+        'mfa_quad',
+        `gates: expected none for parts of a context, got ${p.splits} splits`,
+      );
+  },
+  constants: (p) => ({
+    HEADS: p.heads,
+    KV_HEADS: p.kvHeads,
+    D: p.D,
+    PAGE,
+    WINDOW: p.window ?? 0,
+    PARTS: parts(p.D),
+    KEYS: quadKeys(p.D),
+    ...gateConstants(p.gates),
+  }),
+  bindings(p) {
+    const { part_o, part_ml, ...inputs } = mfa_decode.bindings(p);
+    if (p.splits > 1) return { ...inputs, part_o, part_ml };
+    return {
+      ...inputs,
+      attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
+      ...gateBindings(p.gates, p.allTokens),
+    };
+  },
+  workgroups: (p) => [p.splits, p.tokens, quadsOf(p)],
+  reference(p, io) {
+    if (p.splits > 1) {
+      mfa_decode.reference(p, io);
+      return;
+    }
+    // A single slice, joined with nothing.
+    const dims = partialDims(p);
+    const made: Record<string, Float64Array> = {
+      part_o: new Float64Array(dims.o.reduce((a, b) => a * b)),
+      part_ml: new Float64Array(dims.ml.reduce((a, b) => a * b)),
+    };
+    const both: ReferenceIo = { ...io, f: (name) => made[name] ?? io.f(name) };
+    mfa_decode.reference(p, both);
+    mfa_combine.reference(p, both);
+  },
+  cost(p) {
+    const seen = seenPositions(p);
+    const partial = p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4;
+    return {
+      flops: p.tokens * seen * p.heads * p.D * 4, // QKᵀ and PV, 2 each
+      bytesRead:
+        p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * p.kvHeads + // K and V rows, once for all quads of a KV head
+        p.tokens * p.heads * p.D * 4 + // q
+        (p.gates === undefined ? 0 : p.tokens * p.heads * 4), // gates
+      bytesWritten: p.splits > 1 ? partial : p.tokens * p.heads * p.D * 4, // partial results, or attention's output
+    };
+  },
+  shapes: {
+    test: [
+      ...attentionShapes(),
+      {
+        name: 'whole, gated heads, tokens 1..2 of 3',
+        params: {
+          ...groupedHeads(12, 2, 32, 'f16', 1, 640, [
+            [0, 7],
+            [0, 600],
+            [1, 255],
+          ]),
+          tokenBegin: 1,
+          tokens: 2,
+          gates: { stride: 40, at: 20 },
+        },
+      },
+      { name: 'whole, several tiles of 128', params: attentionCase(4, 128, 'f16', 1, 320, [[0, 300]]) },
+      { name: 'whole, 6 heads of 64 a KV head', params: groupedHeads(12, 2, 64, 'f16', 1, 320, [[0, 256]]) },
+      { name: 'whole, fp8, two tiles', params: groupedHeads(8, 2, 128, 'fp8', 1, 192, [[0, 190]]) },
+      { name: 'idle columns and lanes', params: attentionCase(4, 72, 'f32', 2, 200, [[0, 290]]) },
+    ],
+    bench: [
+      ...[128, 512].map((context) => ({
+        name: `4 heads of 64, batch 1, context ${context}`,
+        params: quadCase(4, 1, 64, context, 1),
+        set: 'small' as const,
+      })),
+      ...[128, 256].map((context) => ({
+        name: `64 heads on 8 KV heads of 128, batch 1, context ${context}`,
+        params: quadCase(64, 8, 128, context, 1),
+        set: 'real' as const,
+      })),
+      ...[1024, 4096].map((context) => ({
+        name: `64 heads on 8 KV heads of 128, batch 1, context ${context}`,
+        params: quadCase(64, 8, 128, context, 8),
+        set: 'real' as const,
+      })),
+      ...[256, 1024].map((context) => ({
+        name: `64 heads of 256, batch 1, context ${context}`,
+        params: quadCase(64, 1, 256, context, 8),
+        set: 'real' as const,
+      })),
+    ],
+  },
+});
+
+/** One token's attention over `splits` equal slices, for benchmark lists. */
+function quadCase(heads: number, kvHeads: number, D: number, context: number, splits: number): QuadParams {
+  return groupedHeads(heads, kvHeads, D, 'f16', splits, ceilDiv(context, splits), [[0, context - 1]]);
+}

@@ -1,0 +1,19 @@
+// Which positions a query sees, and where they lie. The kernel gives PAGE, WINDOW, KV_HEADS, page_table and
+// params.max_pages.
+
+// The first position that a query at `position` sees.
+fn first_seen(position: u32) -> u32 {
+  if (WINDOW > 0u) {
+    return position - min(position, WINDOW - 1u);
+  }
+  return 0u;
+}
+
+// Row of the first KV head at a position.
+fn cache_row(sequence: u32, position: u32) -> u32 {
+  var page = position / PAGE;
+  if (WINDOW > 0u) {
+    page %= params.max_pages;
+  }
+  return (page_table[sequence * params.max_pages + page] * PAGE + position % PAGE) * KV_HEADS;
+}
