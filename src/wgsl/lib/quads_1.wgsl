@@ -1,0 +1,17 @@
+// A unit of each of four rows of the only buffer.
+struct UnitQuad {
+  a: Unit,
+  b: Unit,
+  c: Unit,
+  d: Unit,
+}
+
+fn quad_in(source: u32, cols: u32, rows: vec4<u32>, unit: u32) -> UnitQuad {
+  return UnitQuad(
+    load_unit(source, cols, rows.x, unit), load_unit(source, cols, rows.y, unit),
+    load_unit(source, cols, rows.z, unit), load_unit(source, cols, rows.w, unit));
+}
+
+fn load_quad(buffer: u32, cols: u32, rows: vec4<u32>, unit: u32) -> UnitQuad {
+  return quad_in(0u, cols, rows, unit);
+}
