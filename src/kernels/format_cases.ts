@@ -37,12 +37,12 @@ export const MAIN_FORMATS: readonly FormatCase[] = FORMAT_CASES.filter(({ name }
 const rowOf = ({ format, group }: FormatCase): RowFormat =>
   group === undefined ? { format } : { format, group };
 
-/** Every format with 70 rows, for `tokens` tokens in tiles of `tile`; `once`: by one variant. */
-export function formatShapes(tokens: number, tile: number, once: boolean): Shape<LinearParams>[] {
+/** Every format once, with 70 rows, for `tokens` tokens in tiles of `tile`. */
+export function formatShapes(tokens: number, tile: number): Shape<LinearParams>[] {
   return FORMAT_CASES.map((c) => ({
     name: c.name,
     params: dense(70, c.K, tokens, { tile, ...rowOf(c) }),
-    once,
+    once: true,
   }));
 }
 
@@ -76,7 +76,10 @@ export function unitShapes(): Shape<LinearParams>[] {
     shape('one row, less than a unit', dense(1, 3, 1, { format: 'fp8', group: 128, norm: 'rms' })),
     shape('a unit and a half, norm', dense(9, 48, 2, { format: 'fp8', group: 64, norm: 'rms' })),
     shape('1280 columns, residual', dense(13, 1280, 1, { format: 'q8_0', out: 'add' })),
-    shape('7168 columns, norm, swiglu', dense(2 * 5, 7168, 1, { format: 'q4_k', norm: 'rms', out: 'swiglu' })),
+    shape(
+      '7168 columns, norm, swiglu',
+      dense(2 * 5, 7168, 1, { format: 'q4_k', norm: 'rms', out: 'swiglu' }),
+    ),
     shape('units in two rounds, norm', dense(6, 8224, 1, { ...int4, norm: 'rms' })),
     shape('many rows', dense(70, 72, 1830, { format: 'int4', group: 72, norm: 'rms' })),
     shape('many rows, units in two rounds', dense(21, 8448, 410, { format: 'q6_k' }), true),
@@ -90,7 +93,7 @@ export function unitShapes(): Shape<LinearParams>[] {
       }),
       true,
     ),
-    shape('picked rows', dense(17, 64, 3, { format: 'q5_0', source: { kind: 'picked', sourceRows: 9 } }), true),
+    shape('picked rows', dense(17, 512, 3, { format: 'q2_k', source: { kind: 'picked', sourceRows: 9 } })),
     shape('query heads of 16', queryHeads(5, 16, 64, 2, { format: 'q8_0', norm: 'rms' }), true),
     shape('query, key and value', fusedQkv(24, 20, 'f16', 352, 2, { ...int4, norm: 'rms' }), true),
     ...MAIN_FORMATS.flatMap((c) => [
@@ -100,6 +103,7 @@ export function unitShapes(): Shape<LinearParams>[] {
           ...{ out: 'swiglu', norm: 'rms', buffers: [3, 2] },
           ...rowOf(c),
         }),
+        c.name !== 'q4_k',
       ),
       shape(
         `${c.name}, experts 1..3 of 5, pairs in`,
@@ -115,6 +119,7 @@ export function unitShapes(): Shape<LinearParams>[] {
       routed({ experts: 7, topK: 2, renormalise: false }, 2 * 11, 352, 3, {
         ...{ format: 'q5_1', out: 'swiglu', buffers: [2, 2, 2, 1] },
       }),
+      true,
     ),
   ];
 }

@@ -81,12 +81,7 @@ export function linearLibs(
   withNorm: boolean,
   weights: readonly WgslName[] = blockLibs(p),
 ): WgslName[] {
-  const libs: WgslName[] = [
-    ...weights,
-    'lib/x_blocks',
-    `lib/rows_${p.source.kind}`,
-    `lib/out_${p.out}`,
-  ];
+  const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, `lib/out_${p.out}`];
   if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);

@@ -66,7 +66,7 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 2, rowBegin: 0, rowCount: 24 },
         }),
       },
-      ...formatShapes(66, 64, true),
+      ...formatShapes(66, 64),
     ],
     bench: linearBench(MATMUL_TILE, MATMUL_TILE, 'none'),
   },

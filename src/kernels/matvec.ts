@@ -195,7 +195,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
       },
-      ...formatShapes(3, 2, true),
+      ...formatShapes(3, 2),
       ...formatVariants(),
     ],
     bench: [...linearBench(1, 1, 'rms'), ...formatBench(4, 4, 'rms')],

@@ -56,13 +56,16 @@ function quads(p: LinearParams): number {
 
 export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec_units',
-  summary: 'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
+  summary:
+    'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
   variants: [SUBGROUP_BYTES, SUBGROUP, WORKGROUP],
   libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, variant === SUBGROUP_BYTES)),
   check(p) {
     linearCheck('matvec_units', p);
     if (isPlain(p.format)) {
-      throw new KernelError('matvec_units', `format: expected a compressed one, got ${p.format}`, { params: p });
+      throw new KernelError('matvec_units', `format: expected a compressed one, got ${p.format}`, {
+        params: p,
+      });
     }
     if (p.tile !== 1) throw new KernelError('matvec_units', `tile: expected 1, got ${p.tile}`, { params: p });
   },
@@ -75,7 +78,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
   inputs: linearInputs,
   shapes: {
-    test: [...formatShapes(1, 1, false), ...unitShapes()],
+    test: [...formatShapes(1, 1), ...unitShapes()],
     bench: formatBench(1, 1, 'rms'),
   },
 });

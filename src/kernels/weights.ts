@@ -68,9 +68,8 @@ export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean)
 
 /** Library files that hold x of a unit in registers, for several rows of weights. */
 function quadLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
-  const count = buffers?.length ?? 1;
-  const quads = count === 1 ? 'lib/quads_1' : 'lib/quads';
-  return [`lib/weight_${format}`, 'lib/units', FETCH[count - 1], quads, 'lib/unit_slots'];
+  const fetch = FETCH[(buffers?.length ?? 1) - 1];
+  return [`lib/weight_${format}`, 'lib/units', fetch, 'lib/quads', 'lib/unit_slots'];
 }
 
 /** Invocations that share `units` units evenly, at most 256 and whole subgroups of 32, in as few rounds as may be. */
