@@ -61,6 +61,21 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   };
 }
 
+function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
+  const p = call.params as LinearParams;
+  const { WG, QUADS } = constantsOf(call);
+  const units = ceilDiv(p.K, 32);
+  const kind = p.source.kind === 'picked' ? 'all' : p.source.kind;
+  const norm = p.norm === 'rms' ? 3 : 0; // square, sum, gamma per column
+  const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
+  return {
+    family: `matvec_units ${call.variant.name} ${kind}${formatName(p.format)}`,
+    workgroups: ceilDiv(p.shard.rowCount, 4 * QUADS) * activeTiles(p, even),
+    depth: QUADS * ceilDiv(units, WG) + choice.steps / CHOICE_STEPS,
+    groupFlops: units * 32 * (2 * 4 * QUADS + norm) + choice.flops,
+  };
+}
+
 /** Rows, tokens and columns of a tile of matmul; fixed by its text. */
 const MATMUL = { rows: 128, tokens: 64, columns: 16 } as const;
 
@@ -110,6 +125,7 @@ function moeDown(call: LaidOut): Layout {
 
 export const LINEAR_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   matvec,
+  matvec_units: matvecUnits,
   matmul,
   matmul_matrix: matmulMatrix,
   moe_down: moeDown,

@@ -120,7 +120,7 @@ export function lawOf(calibration: Calibration, family: string): Law {
 
 /** Calls with the same text share a pipeline. */
 function pipelineOf({ kernel, variant, params }: KernelCall): string {
-  return JSON.stringify([kernel.name, variant.name, kernel.libs(params), kernel.constants(params)]);
+  return JSON.stringify([kernel.name, variant.name, kernel.libs(params, variant), kernel.constants(params)]);
 }
 
 function sum(values: readonly number[]): number {

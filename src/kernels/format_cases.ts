@@ -4,7 +4,7 @@ import type { RowFormat } from '../formats/index.ts';
 import type { WeightFormat } from '../tensor.ts';
 import type { Shape } from './kernel.ts';
 import { dense, grouped, type LinearParams } from './linear.ts';
-import { routed } from './linear_cases.ts';
+import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
 
 /** A format with widths that it allows: one that is small and, where it may be, no multiple of anything. */
 export interface FormatCase extends RowFormat {
@@ -56,19 +56,10 @@ export function formatVariants(): Shape<LinearParams>[] {
       once: true,
     },
     {
-      name: `${c.name}, experts straight from logits, in two buffers`,
-      params: routed({ experts: 5, topK: 2, renormalise: false }, 22, c.K, 3, {
-        out: 'swiglu',
-        norm: 'rms',
-        buffers: [3, 2],
-        ...rowOf(c),
-      }),
-      once: true,
-    },
-    {
-      name: `${c.name}, experts 1..3 of 5, pairs in`,
+      name: `${c.name}, experts 1..3 of 5, pairs in, two buffers`,
       params: grouped(5, 24, c.K, 12, 1, 4, {
         shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 24 },
+        buffers: [2, 1],
         ...rowOf(c),
       }),
       once: true,
@@ -76,15 +67,73 @@ export function formatVariants(): Shape<LinearParams>[] {
   ]);
 }
 
+/** Shapes of matvec_units: few and many units for an invocation, few and many rows, and everything that it folds in. */
+export function unitShapes(): Shape<LinearParams>[] {
+  const int4 = { format: 'int4', group: 32 } as const;
+  const fp8 = { format: 'fp8', group: 128 } as const;
+  const shape = (name: string, params: LinearParams, once = false) => ({ name, params, once });
+  return [
+    shape('one row, less than a unit', dense(1, 3, 1, { format: 'fp8', group: 128, norm: 'rms' })),
+    shape('a unit and a half, norm', dense(9, 48, 2, { format: 'fp8', group: 64, norm: 'rms' })),
+    shape('1280 columns, residual', dense(13, 1280, 1, { format: 'q8_0', out: 'add' })),
+    shape(
+      '7168 columns, norm, swiglu',
+      dense(2 * 5, 7168, 1, { format: 'q4_k', norm: 'rms', out: 'swiglu' }),
+    ),
+    shape('units in two rounds, norm', dense(6, 8224, 1, { ...int4, norm: 'rms' })),
+    shape('many rows', dense(70, 72, 1830, { format: 'int4', group: 72, norm: 'rms' })),
+    shape('many rows, units in two rounds', dense(21, 8448, 410, { format: 'q6_k' }), true),
+    shape('many rows, columns no multiple of 4', dense(37, 205, 1400, { ...fp8, out: 'add' }), true),
+    shape('x rows wider than K', dense(10, 96, 3, { format: 'q4_0', xStride: 136 })),
+    shape(
+      'middle shard of rows',
+      dense(48, 64, 2, {
+        ...{ format: 'q4_1', norm: 'rms' },
+        shard: { expertBegin: 0, expertCount: 1, rowBegin: 16, rowCount: 19 },
+      }),
+      true,
+    ),
+    shape('picked rows', dense(17, 512, 3, { format: 'q2_k', source: { kind: 'picked', sourceRows: 9 } })),
+    shape('query heads of 16', queryHeads(5, 16, 64, 2, { format: 'q8_0', norm: 'rms' }), true),
+    shape('query, key and value', fusedQkv(24, 20, 'f16', 352, 2, { ...int4, norm: 'rms' }), true),
+    ...MAIN_FORMATS.flatMap((c) => [
+      shape(
+        `${c.name}, experts straight from logits, in two buffers, norm`,
+        routed({ experts: 5, topK: 2, renormalise: false }, 22, c.K, 3, {
+          ...{ out: 'swiglu', norm: 'rms', buffers: [3, 2] },
+          ...rowOf(c),
+        }),
+        c.name !== 'q4_k',
+      ),
+      shape(
+        `${c.name}, experts 1..3 of 5, pairs in`,
+        grouped(5, 24, c.K, 12, 1, 1, {
+          shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 24 },
+          ...rowOf(c),
+        }),
+        true,
+      ),
+    ]),
+    shape(
+      'experts straight from logits, in four buffers',
+      routed({ experts: 7, topK: 2, renormalise: false }, 2 * 11, 352, 3, {
+        ...{ format: 'q5_1', out: 'swiglu', buffers: [2, 2, 2, 1] },
+      }),
+      true,
+    ),
+  ];
+}
+
 /** Shapes to time: a wide layer and one of few rows, for each format. */
 export function formatBench(tokens: number, tile: number, norm: 'none' | 'rms'): Shape<LinearParams>[] {
+  const more = tokens > 1 ? `, ${tokens} tokens` : '';
   return [...BLOCKS, GROUPS[1], GROUPS[2], GROUPS[3]].flatMap((c) => [
     bench(
-      `${c.name}, gate/up 36864x7168`,
+      `${c.name}, gate/up 36864x7168${more}`,
       dense(36864, 7168, tokens, { tile, norm, out: 'swiglu', ...rowOf(c) }),
     ),
-    bench(`${c.name}, down 7168x18432`, dense(7168, 18432, tokens, { tile, out: 'add', ...rowOf(c) })),
-    bench(`${c.name}, qkv 2560x7168`, dense(2560, 7168, tokens, { tile, norm, ...rowOf(c) })),
+    bench(`${c.name}, down 7168x18432${more}`, dense(7168, 18432, tokens, { tile, out: 'add', ...rowOf(c) })),
+    bench(`${c.name}, qkv 2560x7168${more}`, dense(2560, 7168, tokens, { tile, norm, ...rowOf(c) })),
   ]);
 }
 

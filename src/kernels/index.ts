@@ -6,6 +6,7 @@ import { kv_pack } from './kv_pack.ts';
 import { matmul } from './matmul.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
+import { matvec_units } from './matvec_units.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
@@ -30,6 +31,7 @@ export const KERNELS: readonly AnyKernel[] = [
   rmsnorm,
   half_rows,
   matvec,
+  matvec_units,
   matmul,
   matmul_matrix,
   rope_turns,

@@ -69,6 +69,8 @@ export interface Capabilities {
    * subgroup matrices), beside 48 KiB of workgroup memory.
    */
   readonly matrixUnits: boolean;
+  /** Whether WGSL multiplies bytes that are packed in words (a language feature). */
+  readonly packedDots?: boolean;
   /** Whether WGSL has f16 arithmetic (`shader-f16`); only a probe uses it by itself. */
   readonly shaderF16?: boolean;
   /** Largest storage buffer binding, in bytes. */
@@ -167,8 +169,8 @@ export interface Kernel<P> {
   readonly summary: string;
   /** Fastest first. The last one runs on any adapter, unless the kernel is for adapters with matrix units. */
   readonly variants: readonly Variant[];
-  /** Library files joined for these parameters, besides the variant's. */
-  libs(p: P): readonly WgslName[];
+  /** Library files joined for these parameters, besides the variant's own. */
+  libs(p: P, variant: Variant): readonly WgslName[];
   /** Throws KernelError naming the parameter when `p` is not supported. */
   check(p: P): void;
   /** Specialised constants: what may change the text, hence the pipeline. */
@@ -209,7 +211,7 @@ export function pickVariant(kernel: AnyKernel, caps: Capabilities): Variant {
 /** The final WGSL of `kernel` for parameters `p`. */
 export function kernelWgsl<P>(kernel: Kernel<P>, p: P, variant: Variant): SpecialisedWgsl {
   const constants = { ...kernel.constants(p), ...variant.constants };
-  return specialise([kernel.name, ...kernel.libs(p), ...variant.libs], constants, variant.enables);
+  return specialise([kernel.name, ...kernel.libs(p, variant), ...variant.libs], constants, variant.enables);
 }
 
 /** Typed identity: infers `P` from `check` and friends. */

@@ -26,7 +26,7 @@ import {
   routingInputs,
   scoreLib,
 } from './routing.ts';
-import { blockLibs, walkLibs, weightConstants, weightFault } from './weights.ts';
+import { blockLibs, weightConstants, weightFault } from './weights.ts';
 
 /** Where rows of x come from and how results are numbered. */
 export type RowSource =
@@ -53,7 +53,7 @@ export interface LinearParams {
   readonly N: number;
   /** Rows of w that the bound buffers hold. Dense layers count as one expert. */
   readonly shard: RowRange;
-  /** Experts of each buffer, where `shard` lies in several (matvec only). */
+  /** Experts of each buffer, where `shard` lies in several (matvec and matvec_units only). */
   readonly buffers?: Buffers;
   /** Elements from one row of x to the next; a multiple of 8. */
   readonly xStride: number;
@@ -75,14 +75,13 @@ export function maxTiles(pairs: number, experts: number, tile: number): number {
   return Math.min(experts, pairs) + Math.floor(pairs / tile);
 }
 
-/** Library files for these parameters. */
-export function linearLibs(p: LinearParams, withNorm: boolean): WgslName[] {
-  const libs: WgslName[] = [
-    ...(withNorm ? walkLibs(p, p.buffers) : blockLibs(p)),
-    'lib/x_blocks',
-    `lib/rows_${p.source.kind}`,
-    `lib/out_${p.out}`,
-  ];
+/** Library files for these parameters; `weights`: those that read weights. */
+export function linearLibs(
+  p: LinearParams,
+  withNorm: boolean,
+  weights: readonly WgslName[] = blockLibs(p),
+): WgslName[] {
+  const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, `lib/out_${p.out}`];
   if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
@@ -165,7 +164,7 @@ export function linearCheck(kernel: string, p: LinearParams): void {
   if (format !== undefined) fail(format);
   const buffers = buffersFault(p.buffers, p.shard.expertCount);
   if (buffers !== undefined) fail(buffers);
-  if (p.buffers !== undefined && kernel !== 'matvec') fail('buffers: expected one buffer');
+  if (p.buffers !== undefined && !kernel.startsWith('matvec')) fail('buffers: expected one buffer');
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }

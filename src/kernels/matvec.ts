@@ -19,6 +19,7 @@ import {
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
+import { walkLibs } from './weights.ts';
 
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
 const SMALL_SUBGROUP = 16;
@@ -87,7 +88,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary:
     'y = out(norm(x) Wᵀ) for few tokens; RMSNorm, SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => linearLibs(p, true),
+  libs: (p) => linearLibs(p, true, walkLibs(p, p.buffers)),
   check: (p) => linearCheck('matvec', p),
   constants: (p) => ({
     WG: workgroup(p),
@@ -220,9 +221,9 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
       },
-      ...formatShapes(1, 1),
+      ...formatShapes(3, 2),
       ...formatVariants(),
     ],
-    bench: [...linearBench(1, 1, 'rms'), ...formatBench(1, 1, 'rms')],
+    bench: [...linearBench(1, 1, 'rms'), ...formatBench(4, 4, 'rms')],
   },
 });

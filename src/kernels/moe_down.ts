@@ -16,7 +16,7 @@ import {
   routingInputs,
   scoreLib,
 } from './routing.ts';
-import { downLibs, weightBinding, weightConstants, weightFault } from './weights.ts';
+import { downLibs, evenWorkgroup, weightBinding, weightConstants, weightFault } from './weights.ts';
 
 export interface ExpertsDownParams {
   /** Of both matrices. */
@@ -41,10 +41,14 @@ export interface ExpertsDownParams {
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
 
-/** Invocations of a workgroup: no more than there are blocks of 8 columns, or units of 32. */
+/**
+ * Invocations of a workgroup: no more than there are blocks of 8 columns; as even a share of the units of 32 as may be, at
+ * most 256 at a time.
+ */
 function workgroup(p: ExpertsDownParams): number {
-  const step = isPlain(p.format) ? 8 : 32;
-  const blocks = ceilDiv(p.shareK, step) + p.routing.topK * ceilDiv(p.K, step);
+  const items = (step: number) => ceilDiv(p.shareK, step) + p.routing.topK * ceilDiv(p.K, step);
+  if (!isPlain(p.format)) return evenWorkgroup(items(32));
+  const blocks = items(8);
   return blocks > 128 ? 256 : blocks > 64 ? 128 : 64;
 }
 

@@ -1,6 +1,6 @@
 /** Weights as kernels bind them: bindings, library files and constants of every format. */
 import { isPlain, type RowFormat, rowFault } from '../formats/index.ts';
-import { type PlainFormat, padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersLib } from './buffers.ts';
 import type { BindingSpec } from './kernel.ts';
@@ -23,8 +23,8 @@ export function weightConstants({ format, group }: RowFormat): Record<string, nu
   return (format === 'fp8' || format === 'int4') && group !== undefined ? { GROUP: group } : {};
 }
 
-/** What decodes a compressed format. */
-function formatLibs(format: Exclude<WeightFormat, PlainFormat>): WgslName[] {
+/** What decodes a format. */
+function formatLibs(format: RowFormat['format']): WgslName[] {
   return [`lib/weight_${format}`, ...(format === 'fp8' ? (['lib/e4m3'] as const) : [])];
 }
 
@@ -34,20 +34,50 @@ export function blockLibs({ format }: RowFormat): WgslName[] {
   return [...formatLibs(format), 'lib/units', 'lib/fetch_1', 'lib/share_none'];
 }
 
+/** Files that give the integers of a compressed format as signed bytes; formats without one have no such integers. */
+const BYTES: Partial<Record<RowFormat['format'], WgslName>> = {
+  int4: 'lib/bytes_4',
+  q2_k: 'lib/bytes_2',
+  q3_k: 'lib/bytes_3',
+  q4_0: 'lib/bytes_4',
+  q4_1: 'lib/bytes_4',
+  q4_k: 'lib/bytes_4',
+  q5_0: 'lib/bytes_5',
+  q5_1: 'lib/bytes_5',
+  q5_k: 'lib/bytes_5',
+  q6_k: 'lib/bytes_6',
+  q8_0: 'lib/bytes_8',
+};
+
 /** Library files for matvec, which walks the columns in steps of the format. */
 export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];
-  return [...unitLibs(format, buffers), 'lib/share_none', 'lib/walk_units'];
+  const count = buffers?.length ?? 1;
+  const rows = count === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
+  const units: WgslName[] = ['lib/units', FETCH[count - 1], rows, 'lib/unit_dot', 'lib/walk_units'];
+  return [...formatLibs(format), ...units, 'lib/share_none'];
 }
 
 /** Library files for moe_down, which has a second matrix. */
 export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/down_blocks'];
-  return [...unitLibs(format, buffers), 'lib/norm_none', 'lib/down_units'];
+  return [...quadLibs(format, buffers), 'lib/unit_floats', 'lib/norm_none', 'lib/down_units'];
 }
 
-function unitLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
-  const count = buffers?.length ?? 1;
-  const rows = count === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
-  return [...formatLibs(format), 'lib/units', FETCH[count - 1], rows, 'lib/unit_dot'];
+/** Library files for matvec_units; `bytes`: whether the adapter multiplies bytes that are packed in words. */
+export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean): WgslName[] {
+  const lib = bytes ? BYTES[format] : undefined;
+  const products: WgslName[] = lib === undefined ? ['lib/unit_floats'] : ['lib/unit_bytes', lib];
+  return [...quadLibs(format, buffers), ...products, 'lib/share_none'];
+}
+
+/** Library files that hold x of a unit in registers, for several rows of weights. */
+function quadLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
+  const fetch = FETCH[(buffers?.length ?? 1) - 1];
+  return [...formatLibs(format), 'lib/units', fetch, 'lib/quads', 'lib/unit_slots'];
+}
+
+/** Invocations that share `units` units evenly, at most 256 and whole subgroups of 32, in as few rounds as may be. */
+export function evenWorkgroup(units: number): number {
+  return ceilDiv(ceilDiv(units, ceilDiv(units, 256)), 32) * 32;
 }

@@ -1,11 +1,12 @@
 /** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
-import type { RowFormat } from '../formats/index.ts';
+import { isPlain, type RowFormat } from '../formats/index.ts';
 import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
+import { matvec_units } from '../kernels/matvec_units.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
 import { padRow } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
@@ -111,6 +112,7 @@ export function expertTiling(
 /**
  * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec folds in, or the conversion to
  * binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
+ * Compressed weights have a matvec of their own for one row of x at a time.
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
@@ -141,7 +143,8 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    plan.call(tiling.kernel, params, { ...slots, ...others }, weights.name);
+    const units = tiling.kernel === matvec && tiling.tile === 1 && !isPlain(row.format);
+    plan.call(units ? matvec_units : tiling.kernel, params, { ...slots, ...others }, weights.name);
   }
 }
 

@@ -161,6 +161,7 @@ function wrap(
     subgroupMinSize: info.subgroupMinSize,
     subgroupMaxSize: info.subgroupMaxSize,
     matrixUnits: hasMatrixUnits(info, features, language, device.limits),
+    packedDots: language.has('packed_4x8_integer_dot_product'),
     shaderF16: features.includes('shader-f16'),
     maxBindingBytes: Math.min(
       device.limits.maxStorageBufferBindingSize,

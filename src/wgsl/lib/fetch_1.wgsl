@@ -1,6 +1,8 @@
 // Loads of compressed weights that lie in one buffer, or (SHARED) in that of a second matrix.
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 
+const BUFFERS: u32 = 1u;
+
 fn buffer_of(expert: u32) -> u32 {
   return 0u;
 }

@@ -6,6 +6,8 @@ const BUFFER_EXPERTS: u32 = 1u;  // experts of each buffer but the last
 @group(0) @binding(1) var<storage, read> w: array<vec4<u32>>;
 @group(0) @binding(13) var<storage, read> w1: array<vec4<u32>>;
 
+const BUFFERS: u32 = 2u;
+
 fn buffer_of(expert: u32) -> u32 {
   return expert / BUFFER_EXPERTS;
 }

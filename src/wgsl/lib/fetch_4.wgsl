@@ -8,6 +8,8 @@ const BUFFER_EXPERTS: u32 = 1u;  // experts of each buffer but the last
 @group(0) @binding(14) var<storage, read> w2: array<vec4<u32>>;
 @group(0) @binding(15) var<storage, read> w3: array<vec4<u32>>;
 
+const BUFFERS: u32 = 4u;
+
 fn buffer_of(expert: u32) -> u32 {
   return expert / BUFFER_EXPERTS;
 }

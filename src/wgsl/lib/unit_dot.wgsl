@@ -1,9 +1,8 @@
 // Products of units of compressed weights with x. The kernel gives ROWS and TOKENS; load_x4 is in the walk over units.
 
 // Adds the products of a unit of each row with the rows of x to `sums` [TOKENS, ROWS], and the squares of x, where there
-// is a norm, to `squares`. `source` is SHARED for a second matrix with an x of its own.
+// is a norm, to `squares`.
 fn add_unit(
-  source: u32,
   unit: u32,
   units: ptr<function, array<Unit, ROWS>>,
   x_rows: ptr<function, array<u32, TOKENS>>,
@@ -24,8 +23,8 @@ fn add_unit(
       }
       for (var t = 0u; t < TOKENS; t++) {
         let quad = turn ^ (j * 2u);
-        let near = load_x4(source, (*x_rows)[t], quad);
-        let far = load_x4(source, (*x_rows)[t], quad ^ 1u);
+        let near = load_x4((*x_rows)[t], quad);
+        let far = load_x4((*x_rows)[t], quad ^ 1u);
         let x_near = norm_x4(near, quad);
         let x_far = norm_x4(far, quad ^ 1u);
         for (var r = 0u; r < ROWS; r++) {
@@ -55,16 +54,4 @@ fn add_unit(
       }
     }
   }
-}
-
-fn add4(sum: f32, a: vec4<f32>, b: vec4<f32>) -> f32 {
-  return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
-}
-
-// What of a quad lies before column `cols`: the rest is padding that nobody wrote.
-fn begin4(v: vec4<f32>, quad: u32, cols: u32) -> vec4<f32> {
-  if (cols % 32u == 0u) {
-    return v;
-  }
-  return select(vec4<f32>(0.0), v, vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(cols));
 }

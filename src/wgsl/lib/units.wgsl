@@ -78,6 +78,18 @@ fn bytes4(v: u32) -> vec4<f32> {
   return vec4<f32>(even.x, odd.x, even.y, odd.y);
 }
 
+fn add4(sum: f32, a: vec4<f32>, b: vec4<f32>) -> f32 {
+  return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+
+// What of a quad lies before column `cols`: the rest is padding that nobody wrote.
+fn begin4(v: vec4<f32>, quad: u32, cols: u32) -> vec4<f32> {
+  if (cols % 32u == 0u) {
+    return v;
+  }
+  return select(vec4<f32>(0.0), v, vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(cols));
+}
+
 // The weights of a block of 8 columns.
 fn block_of(u: Unit, block: u32) -> Block8 {
   let unit = block / 4u;

@@ -11,13 +11,13 @@ fn walk(
   var own = array<f32, TOKENS * ROWS>();
   for (var unit = begin; unit < (K + 31u) / 32u; unit += step) {
     var units = load_units(buffer, *rows, unit);
-    add_unit(0u, unit, &units, x_rows, &own, squares);
+    add_unit(unit, &units, x_rows, &own, squares);
   }
   for (var i = 0u; i < TOKENS * ROWS; i++) {
     (*sums)[i].x = own[i];
   }
 }
 
-fn load_x4(source: u32, row: u32, quad: u32) -> vec4<f32> {
+fn load_x4(row: u32, quad: u32) -> vec4<f32> {
   return begin4(x[row * (X_STRIDE / 4u) + quad], quad, K);
 }

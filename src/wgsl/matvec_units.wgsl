@@ -1,0 +1,117 @@
+// y[token, n] = out( sum_k norm(x)[token, k] * w[n, k] ) for one token at a time and compressed weights, whose decoding is
+// what takes time: each invocation keeps its part of x in registers, ready for use, for all rows of the workgroup.
+//
+// A workgroup owns QUADS times four rows of w and a row of x. An invocation owns a unit of 32 columns, or several in turn
+// where there are more than invocations; it loads those of four rows at once, whole rows side by side in memory. Then
+// parts of the workgroup (parts_*) sum over their invocations, and the workgroup over its parts.
+// The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
+//
+// Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
+// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_item (rows_*), out4 (out_*).
+//
+// --- specialised ---
+const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
+const QUADS: u32 = 1u;      // four rows each
+const K: u32 = 64u;         // columns of w
+const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
+
+const TOKENS: u32 = 1u;
+const BLOCKS: u32 = (K + 7u) / 8u;
+const UNITS: u32 = (K + 31u) / 32u;
+const SUMS: u32 = (QUADS + 1u) * 4u;  // of a part: those of the rows, then the sum of squares
+
+struct Params {
+  tokens: u32,        // result rows (dense)
+  expert_begin: u32,  // experts in the bound buffers of w
+  expert_count: u32,
+  row_begin: u32,     // rows n of each expert in the bound buffers
+  row_count: u32,
+  y_stride: u32,
+  eps: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;  // [x rows, X_STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;  // [tokens, y_stride]
+
+var<workgroup> partial: array<f32, SUMS * (WG / PART_LEAST)>;  // [part, SUMS]
+
+fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
+  let tile = workgroup_id.y;
+  let expert = tile_expert(tile);
+  if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
+    return;
+  }
+  let first = workgroup_id.x * QUADS * 4u;
+  let buffer = buffer_of(expert - params.expert_begin);
+  let base = expert_in_buffer(expert - params.expert_begin) * params.row_count;
+  let item = tile_item(tile, 0u);
+  var squares = 0.0;
+  if (UNITS <= WG) {
+    let owns = invocation < UNITS;
+    var own: Own;
+    if (owns) {
+      let slots = load_slots(0u, item.x_row, invocation);
+      squares = slots.squares;
+      own = own_of(slots);
+    }
+    for (var q = 0u; q < QUADS; q++) {
+      var sums = vec4<f32>(0.0);
+      if (owns) {
+        sums = quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u), invocation), own);
+      }
+      keep(q, sums, part);
+    }
+  } else {
+    var sums = array<vec4<f32>, QUADS>();
+    for (var unit = invocation; unit < UNITS; unit += WG) {
+      let slots = load_slots(0u, item.x_row, unit);
+      squares += slots.squares;
+      let own = own_of(slots);
+      for (var q = 0u; q < QUADS; q++) {
+        sums[q] += quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u), unit), own);
+      }
+    }
+    for (var q = 0u; q < QUADS; q++) {
+      keep(q, sums[q], part);
+    }
+  }
+  if (NORMED) {
+    keep(QUADS, vec4<f32>(squares, 0.0, 0.0, 0.0), part);
+  }
+  workgroupBarrier();
+
+  let n = first + invocation * 4u;
+  if (invocation < QUADS && n < params.row_count && item.valid) {
+    var sum = vec4<f32>(0.0);
+    var square = 0.0;
+    for (var p = 0u; p < parts; p++) {
+      let at = p * SUMS + invocation * 4u;
+      sum += vec4<f32>(partial[at], partial[at + 1u], partial[at + 2u], partial[at + 3u]);
+      if (NORMED) {
+        square += partial[p * SUMS + QUADS * 4u];
+      }
+    }
+    if (NORMED) {
+      sum *= norm_scale(square);
+    }
+    out4(item.y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
+  }
+}
+
+// Four rows of a buffer, the last of an expert again beyond its end.
+fn rows_from(base: u32, row: u32) -> vec4<u32> {
+  return base + min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.row_count - 1u));
+}
+
+// Sums over a part. `q` alternates between even and odd from call to call.
+fn keep(q: u32, sums: vec4<f32>, part: Part) {
+  let sum = part_sum(sums, q, part);
+  if (part.lane < 4u) {
+    partial[part.index * SUMS + q * 4u + part.lane] = sum;
+  }
+}
+
+fn load_x4(source: u32, row: u32, quad: u32) -> vec4<f32> {
+  return begin4(x[row * (X_STRIDE / 4u) + quad], quad, K);
+}
