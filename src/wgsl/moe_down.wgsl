@@ -7,8 +7,8 @@
 // and the workgroup over its teams. The order of additions depends on widths and the team alone. Where experts lie in
 // more buffers than a call binds, each call adds what its own hold.
 //
-// Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*) or load_quad (quads), weights
-// (weight_*), load_x8 (x_blocks) or load_slots (unit_slots), route_token (route_token, score_*), out4 (out_add).
+// Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*), weights (weight_*), load_x8
+// (x_blocks), route_token (route_token, score_*), out4 (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup

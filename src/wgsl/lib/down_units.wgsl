@@ -1,4 +1,5 @@
-// How moe_down walks the columns of compressed weights: units of 32 columns.
+// How moe_down walks the columns of compressed weights: units of 32 columns, whose x is in registers (unit_slots) for all
+// eight rows (quads).
 const SHARE_UNITS: u32 = (SHARE_K + 31u) / 32u;
 const UNITS: u32 = (K + 31u) / 32u;
 const ITEMS: u32 = SHARE_UNITS + TOP_K * UNITS;
