@@ -124,10 +124,18 @@ export function unitShapes(): Shape<LinearParams>[] {
   ];
 }
 
-/** Shapes to time: a wide layer and one of few rows, for each format. */
-export function formatBench(tokens: number, tile: number, norm: 'none' | 'rms'): Shape<LinearParams>[] {
+/** Shapes to time: wide layers and one of few rows, for each format, or those of some names. */
+export function formatBench(
+  tokens: number,
+  tile: number,
+  norm: 'none' | 'rms',
+  names?: readonly string[],
+): Shape<LinearParams>[] {
+  const cases = [...BLOCKS, GROUPS[1], GROUPS[2], GROUPS[3]].filter(
+    ({ name }) => names?.includes(name) ?? true,
+  );
   const more = tokens > 1 ? `, ${tokens} tokens` : '';
-  return [...BLOCKS, GROUPS[1], GROUPS[2], GROUPS[3]].flatMap((c) => [
+  return cases.flatMap((c) => [
     bench(
       `${c.name}, gate/up 36864x7168${more}`,
       dense(36864, 7168, tokens, { tile, norm, out: 'swiglu', ...rowOf(c) }),

@@ -224,6 +224,6 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
       ...formatShapes(3, 2),
       ...formatVariants(),
     ],
-    bench: [...linearBench(1, 1, 'rms'), ...formatBench(4, 4, 'rms')],
+    bench: [...linearBench(1, 1, 'rms'), ...formatBench(4, 4, 'rms', ['q8_0', 'q4_k'])],
   },
 });

@@ -85,14 +85,14 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
         vec4<f32>(w0.x, w1.x, w2.x, w3.x), vec4<f32>(w0.y, w1.y, w2.y, w3.y),
         vec4<f32>(w0.z, w1.z, w2.z, w3.z), vec4<f32>(w0.w, w1.w, w2.w, w3.w));
       let xa = quarter * TOKENS + token8;
-      s0 = add4(s0, x_tile[xa], columns);
-      s1 = add4(s1, x_tile[xa + 1u], columns);
-      s2 = add4(s2, x_tile[xa + 2u], columns);
-      s3 = add4(s3, x_tile[xa + 3u], columns);
-      s4 = add4(s4, x_tile[xa + 4u], columns);
-      s5 = add4(s5, x_tile[xa + 5u], columns);
-      s6 = add4(s6, x_tile[xa + 6u], columns);
-      s7 = add4(s7, x_tile[xa + 7u], columns);
+      s0 = add_columns(s0, x_tile[xa], columns);
+      s1 = add_columns(s1, x_tile[xa + 1u], columns);
+      s2 = add_columns(s2, x_tile[xa + 2u], columns);
+      s3 = add_columns(s3, x_tile[xa + 3u], columns);
+      s4 = add_columns(s4, x_tile[xa + 4u], columns);
+      s5 = add_columns(s5, x_tile[xa + 5u], columns);
+      s6 = add_columns(s6, x_tile[xa + 6u], columns);
+      s7 = add_columns(s7, x_tile[xa + 7u], columns);
     }
     workgroupBarrier();
   }
@@ -113,7 +113,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
 }
 
 // sums + x . columns, column after column.
-fn add4(sums: vec4<f32>, x: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32> {
+fn add_columns(sums: vec4<f32>, x: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32> {
   var s = fma(vec4<f32>(x.x), columns[0], sums);
   s = fma(vec4<f32>(x.y), columns[1], s);
   s = fma(vec4<f32>(x.z), columns[2], s);

@@ -1,4 +1,5 @@
-// How moe_down walks the columns of compressed weights: units of 32 columns.
+// How moe_down walks the columns of compressed weights: units of 32 columns, whose x is in registers (unit_slots) for all
+// eight rows (quads).
 const SHARE_UNITS: u32 = (SHARE_K + 31u) / 32u;
 const UNITS: u32 = (K + 31u) / 32u;
 const ITEMS: u32 = SHARE_UNITS + TOP_K * UNITS;
@@ -7,25 +8,42 @@ const ITEMS: u32 = SHARE_UNITS + TOP_K * UNITS;
 fn add_item(
   token: u32, item: u32, rows: array<u32, ROWS>, near: ptr<function, vec4<f32>>, far: ptr<function, vec4<f32>>,
 ) {
-  if (item < SHARE_UNITS) {
-    if (params.with_share != 0u) {
-      let own = own_of(load_slots(SHARED, token, item));
-      let row = params.row_begin;
-      *near += quad_dot(quad_in(SHARED, SHARE_K, row + vec4<u32>(rows[0], rows[1], rows[2], rows[3]), item), own);
-      *far += quad_dot(quad_in(SHARED, SHARE_K, row + vec4<u32>(rows[4], rows[5], rows[6], rows[7]), item), own);
-    }
+  let is_share = item < SHARE_UNITS;
+  let choice = (max(item, SHARE_UNITS) - SHARE_UNITS) / UNITS;
+  let expert = routed_experts[choice];
+  if (select(!held(expert), params.with_share == 0u, is_share)) {
     return;
   }
-  let choice = (item - SHARE_UNITS) / UNITS;
-  let expert = routed_experts[choice];
-  if (held(expert)) {
-    let unit = (item - SHARE_UNITS) % UNITS;
-    let buffer = buffer_of(expert - params.expert_begin);
-    let at = rows_of(expert, rows);
-    let own = own_of(load_slots(0u, token * TOP_K + choice, unit));
-    let weight = routed_weight(choice);
-    *near += weight * quad_dot(load_quad(buffer, K, vec4<u32>(at[0], at[1], at[2], at[3]), unit), own);
-    *far += weight * quad_dot(load_quad(buffer, K, vec4<u32>(at[4], at[5], at[6], at[7]), unit), own);
+  var unit = item;
+  var at = rows;
+  var slots: Slots;
+  var weight = 1.0;
+  if (is_share) {
+    slots = load_slots(SHARED, token, unit);
+  } else {
+    unit = (item - SHARE_UNITS) % UNITS;
+    at = rows_of(expert, rows);
+    slots = load_slots(0u, token * TOP_K + choice, unit);
+    weight = routed_weight(choice);
+  }
+  let own = own_of(slots);
+  let ahead = vec4<u32>(at[0], at[1], at[2], at[3]);
+  let behind = vec4<u32>(at[4], at[5], at[6], at[7]);
+  // Both from one text: compiling takes long where there are several.
+  for (var i = 0u; i < 2u; i++) {
+    let four = select(ahead, behind, i == 1u);
+    var quad: UnitQuad;
+    if (is_share) {
+      quad = quad_in(SHARED, SHARE_K, params.row_begin + four, unit);
+    } else {
+      quad = load_quad(buffer_of(expert - params.expert_begin), K, four, unit);
+    }
+    let sums = weight * quad_dot(quad, own);
+    if (i == 0u) {
+      *near += sums;
+    } else {
+      *far += sums;
+    }
   }
 }
 
