@@ -1,6 +1,7 @@
 /** Weights as kernels bind them: bindings, library files and constants of every format. */
+import { KernelError } from '../errors.ts';
 import { isPlain, type RowFormat, rowFault } from '../formats/index.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { ceilDiv, type PlainFormat, padRow, type WeightFormat } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersLib } from './buffers.ts';
 import type { BindingSpec } from './kernel.ts';
@@ -23,8 +24,8 @@ export function weightConstants({ format, group }: RowFormat): Record<string, nu
   return (format === 'fp8' || format === 'int4') && group !== undefined ? { GROUP: group } : {};
 }
 
-/** What decodes a format. */
-function formatLibs(format: RowFormat['format']): WgslName[] {
+/** What decodes a compressed format. */
+function formatLibs(format: Exclude<WeightFormat, PlainFormat>): WgslName[] {
   return [`lib/weight_${format}`, ...(format === 'fp8' ? (['lib/e4m3'] as const) : [])];
 }
 
@@ -52,10 +53,8 @@ const BYTES: Partial<Record<RowFormat['format'], WgslName>> = {
 /** Library files for matvec, which walks the columns in steps of the format. */
 export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];
-  const count = buffers?.length ?? 1;
-  const rows = count === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
-  const units: WgslName[] = ['lib/units', FETCH[count - 1], rows, 'lib/unit_dot', 'lib/walk_units'];
-  return [...formatLibs(format), ...units, 'lib/share_none'];
+  const rows = (buffers?.length ?? 1) === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
+  return [...unitLibs(format, buffers), rows, 'lib/unit_dot', 'lib/walk_units', 'lib/share_none'];
 }
 
 /** Library files for moe_down, which has a second matrix. */
@@ -64,17 +63,27 @@ export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   return [...quadLibs(format, buffers), 'lib/unit_floats', 'lib/norm_none', 'lib/down_units'];
 }
 
-/** Library files for matvec_units; `bytes`: whether the adapter multiplies bytes that are packed in words. */
+/**
+ * Library files for matvec_units; `bytes`: whether the adapter multiplies bytes that are packed in words.
+ *
+ * @throws KernelError for formats that are not compressed.
+ */
 export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean): WgslName[] {
+  if (isPlain(format))
+    throw new KernelError('matvec_units', `format: expected a compressed one, got ${format}`);
   const lib = bytes ? BYTES[format] : undefined;
   const products: WgslName[] = lib === undefined ? ['lib/unit_floats'] : ['lib/unit_bytes', lib];
   return [...quadLibs(format, buffers), ...products, 'lib/share_none'];
 }
 
 /** Library files that hold x of a unit in registers, for several rows of weights. */
-function quadLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
-  const fetch = FETCH[(buffers?.length ?? 1) - 1];
-  return [...formatLibs(format), 'lib/units', fetch, 'lib/quads', 'lib/unit_slots'];
+function quadLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
+  return [...unitLibs(format, buffers), 'lib/quads', 'lib/unit_slots'];
+}
+
+/** What loads units of a compressed format. */
+function unitLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
+  return [...formatLibs(format), 'lib/units', FETCH[(buffers?.length ?? 1) - 1]];
 }
 
 /** Invocations that share `units` units evenly, at most 256 and whole subgroups of 32, in as few rounds as may be. */
