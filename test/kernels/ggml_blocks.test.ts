@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { blockFormat } from '../../src/formats/index.ts';
 import { embed_tokens } from '../../src/kernels/embed_tokens.ts';
 import { dense } from '../../src/kernels/linear.ts';
+import { MATMUL_TILE, matmul } from '../../src/kernels/matmul.ts';
 import { matvec } from '../../src/kernels/matvec.ts';
 import { PipelineCache } from '../../src/runtime/pipelines.ts';
 import { runKernel } from '../../src/runtime/run_kernel.ts';
@@ -51,14 +52,18 @@ describe.skipIf(gpu === undefined).each(await ggmlRows())('$format', (golden) =>
     expect(firstWrong(golden, new Float32Array(out.h.buffer))).toBeUndefined();
   });
 
-  const variants = matvec.variants.filter(({ available }) => gpu !== undefined && available(gpu.caps));
-  it.each(variants)('matvec, $name: products with unit vectors', async (variant) => {
-    const p = dense(rows, cols, cols, { format });
+  const linear = [matvec, matmul].flatMap((kernel) =>
+    kernel.variants
+      .filter(({ available }) => gpu !== undefined && available(gpu.caps))
+      .map((variant) => ({ kernel, variant })),
+  );
+  it.each(linear)('$kernel.name, $variant.name: products with unit vectors', async ({ kernel, variant }) => {
+    const p = dense(rows, cols, cols, { format, tile: kernel === matmul ? MATMUL_TILE : 1 });
     const x = new Float32Array(cols * cols);
     for (let c = 0; c < cols; c++) x[c * cols + c] = 1;
     const stride = padRow(rows);
     const y = bytesOf(new Float32Array(cols * stride).fill(Number.NaN));
-    const out = await runKernel(gpu!, pipelines!, matvec, p, variant, { w: packed, x: bytesOf(x), y });
+    const out = await runKernel(gpu!, pipelines!, kernel, p, variant, { w: packed, x: bytesOf(x), y });
     const columns = new Float32Array(out.y.buffer);
     const got = golden.values.map((_, i) => columns[(i % cols) * stride + Math.floor(i / cols)]);
     expect(firstWrong(golden, got)).toBeUndefined();
