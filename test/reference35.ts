@@ -23,8 +23,12 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => {
 };
 const add = (a: Rows, b: Rows): Rows => a.map((row, t) => row.map((v, i) => v + b[t][i]));
 
-/** Logits of the trunk and its blocks for `tokens`. */
-export async function reference35(checkpoint: Checkpoint, tokens: readonly number[]): Promise<Reference> {
+/** Logits of the trunk and its blocks for `tokens`. `stored`: what is left of a key or value of one head. */
+export async function reference35(
+  checkpoint: Checkpoint,
+  tokens: readonly number[],
+  stored: (row: number[]) => number[] = (row) => row,
+): Promise<Reference> {
   const config = checkpoint.config as Step35Config;
   const tensors = new Map<string, Float64Array>();
   for (const { name, format, experts, rows, cols, readRows } of checkpoint.weights.values()) {
@@ -36,16 +40,22 @@ export async function reference35(checkpoint: Checkpoint, tokens: readonly numbe
     }
     tensors.set(name, out);
   }
-  return new Forward(config, (name) => tensors.get(name)!).run(tokens);
+  return new Forward(config, (name) => tensors.get(name)!, stored).run(tokens);
 }
 
 class Forward {
   private readonly config: Step35Config;
   private readonly tensor: (name: string) => Float64Array;
+  private readonly stored: (row: number[]) => number[];
 
-  constructor(config: Step35Config, tensor: (name: string) => Float64Array) {
+  constructor(
+    config: Step35Config,
+    tensor: (name: string) => Float64Array,
+    stored: (row: number[]) => number[],
+  ) {
     this.config = config;
     this.tensor = tensor;
+    this.stored = stored;
   }
 
   run(tokens: readonly number[]): Reference {
@@ -117,8 +127,9 @@ class Forward {
         this.norm(heads, `${at}.${norm}`).map((head) => rotate(head, t, frequencies)),
       );
     const q = turned(this.linear(x, `${at}.q_proj`), 'q_norm');
-    const k = turned(this.linear(x, `${at}.k_proj`), 'k_norm');
-    const v = split(this.linear(x, `${at}.v_proj`));
+    const kept = (rows: Rows[]) => rows.map((heads) => heads.map(this.stored));
+    const k = kept(turned(this.linear(x, `${at}.k_proj`), 'k_norm'));
+    const v = kept(split(this.linear(x, `${at}.v_proj`)));
     const gates = this.linear(x, `${at}.g_proj`);
     const out = x.map((_, t) =>
       Array.from({ length: H }, (_, h) => {

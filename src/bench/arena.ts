@@ -33,7 +33,7 @@ export class Arena {
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
     });
     const random = seededRandom(1);
-    // As bf16 these lie within ±1/64, as f16 within ±2: both are finite.
+    // As bf16 these lie within ±1/64, as f16 within ±2, and as scales of e4m3 within ±1/64: all are finite.
     const values = Float64Array.from({ length: 512 * 1024 }, () => (random() * 2 - 1) / 64);
     fillBuffer(gpu.device, this.buffer, encodeValues('bf16', values));
   }

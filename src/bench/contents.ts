@@ -11,8 +11,8 @@ import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
 import { distinctExperts } from '../kernels/routing.ts';
-import { compressedRows, decodeValues, encodeValues, seededRandom } from '../kernels/verify.ts';
-import { ceilDiv, type PlainFormat, padRow, SLOT_BYTES } from '../tensor.ts';
+import { compressedRows, decodeValues, encodeBinding, seededRandom } from '../kernels/verify.ts';
+import { ceilDiv, elements, padRow } from '../tensor.ts';
 
 /** Contents of one binding. */
 export interface Contents {
@@ -46,8 +46,12 @@ export function benchContents<P>(
 
 /** Whether a binding is large and read once per call: copies of it take turns, so that caches do not hold it. */
 export function isStreamed(name: string, spec: BindingSpec): boolean {
-  const large = (spec.weight === true && spec.dims.length === 2) || name === 'k_cache' || name === 'v_cache';
+  const large = (spec.weight === true && spec.dims.length === 2) || isCache(name);
   return large && spec.use === 'in';
+}
+
+function isCache(name: string): boolean {
+  return name === 'k_cache' || name === 'v_cache';
 }
 
 function givenValues<P>(kernel: AnyKernel, p: P, random: () => number): Readonly<Record<string, Values>> {
@@ -168,17 +172,17 @@ function randomUnit(
   const rows = Math.max(1, Math.min(spec.dims[0], most));
   return (
     compressedRows(spec, rows, range(name, spec, cols)[1], random) ??
-    encodeValues(spec.type as PlainFormat | 'u32', given ?? randomRows(name, spec, random))
+    encodeBinding(spec, given ?? randomRows(name, spec, random))
   );
 }
 
-/** Random values for some rows of a plain binding: whole pages of them where there are enough, padding zero. */
+/** Random values for some rows of a binding that is not compressed weights: whole pages of them where there are enough, padding zero. */
 function randomRows(name: string, spec: BindingSpec, random: () => number): Values {
   const stored = spec.dims[spec.dims.length - 1];
-  const rowSize = stored * SLOT_BYTES[spec.type as PlainFormat | 'u32'];
-  const all = Math.ceil(bindingBytes(spec) / rowSize);
-  let rows = Math.max(1, Math.min(all, Math.floor(UNIT_BYTES / rowSize)));
-  if (rows < all && rows > PAGE) rows -= rows % PAGE;
+  const all = elements(spec.dims) / stored;
+  let rows = Math.max(1, Math.min(all, Math.floor((UNIT_BYTES * all) / bindingBytes(spec))));
+  const page = isCache(name) ? PAGE * spec.dims[1] : PAGE;
+  if (isCache(name) || (rows < all && rows > page)) rows = Math.max(page, rows - (rows % page));
   // Four bytes are the least that can be copied.
   if (spec.type !== 'f32' && spec.type !== 'u32' && (rows * stored) % 2 !== 0) rows++;
   const count = rows * stored;

@@ -1,7 +1,7 @@
 /** Times whole decoding steps as generation runs them: tokens come out, several steps are under way. */
 import { DeviceError, InputError } from '../errors.ts';
-import type { KvFormat } from '../kernels/paged.ts';
-import { encodeValues, seededRandom } from '../kernels/verify.ts';
+import { PAGE } from '../kernels/paged.ts';
+import { encodeBinding, seededRandom } from '../kernels/verify.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import type { PreparedPlan } from '../runtime/executor.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
@@ -163,9 +163,9 @@ export async function withSequences<R>(
 function writeInputs(model: Model, plan: Plan, pages: readonly SequencePages[], context: number): void {
   const executor = gpuOf(model);
   const batch = pages.length;
-  for (const { name, type, purpose } of plan.slots.values()) {
-    if (purpose === 'cache' && type !== 'u32') {
-      executor.fill(name, encodeValues(type as KvFormat, cacheValues()));
+  for (const { name, type, dims, purpose } of plan.slots.values()) {
+    if (purpose === 'cache' && dims !== undefined) {
+      executor.fill(name, encodeBinding({ type, dims, use: 'in' }, cacheValues(dims)));
     }
   }
   const { vocab_size } = model.config;
@@ -192,12 +192,18 @@ function writePlaces(model: Model, batch: number, context: number): void {
   model.write('next_places', Array.from({ length: batch }, (_, s) => [s, context - 1]).flat());
 }
 
-let cachePattern: Float64Array | undefined;
+/** Elements of a cache that are repeated throughout, at least; whole pages. */
+const CACHE_PATTERN = 64 * 1024;
 
-function cacheValues(): Float64Array {
+const cachePatterns = new Map<number, Float64Array>();
+
+function cacheValues([, kvHeads, D8]: readonly number[]): Float64Array {
+  const page = PAGE * kvHeads * D8;
+  const length = Math.ceil(CACHE_PATTERN / page) * page;
   const random = seededRandom(1);
-  cachePattern ??= Float64Array.from({ length: 64 * 1024 }, () => random() * 2 - 1);
-  return cachePattern;
+  const values = cachePatterns.get(length) ?? Float64Array.from({ length }, () => random() * 2 - 1);
+  cachePatterns.set(length, values);
+  return values;
 }
 
 /** Bytes that a plan touches when its sequences are `context` long. */

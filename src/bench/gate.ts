@@ -3,7 +3,7 @@ import { type AnyKernel, bindingBytes, type Matrix, type Values, type Variant } 
 import type { LinearParams } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
-import { compare, decodeValues, expected, makeCase } from '../kernels/verify.ts';
+import { compare, decodeValues, expected, makeCase, storedTolerance } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';
 import { runKernel } from '../runtime/run_kernel.ts';
@@ -112,8 +112,8 @@ function attentionSpot(
   const params = { ...p, tokens: 1 };
   const cache = contents.k_cache;
   if (cache === undefined) return { params };
-  const rows = cache.values.length / cache.spec.dims[1];
-  const pages = rows / PAGE;
+  const [, kvHeads, D8] = cache.spec.dims;
+  const pages = cache.values.length / (PAGE * kvHeads * D8);
   const places = contents.places.values.slice();
   places[1] = Math.min(places[1], p.splitLen - 1);
   const table = Uint32Array.from(contents.page_table.values, (page) =>
@@ -184,7 +184,7 @@ function compareWritten(
   got: Values,
 ): number | string {
   const { abs, rel } = kernel.tolerance;
-  const relative = rel + (spec.type === 'f16' ? 2 ** -10 : 0);
+  const relative = rel + storedTolerance(spec).rel;
   const count = Math.min(after.length, got.length);
   let compared = 0;
   for (let i = 0; i < count; i++) {

@@ -1,14 +1,18 @@
 /** Probes of attention and of what prepares it. */
 import type { AnyKernel } from '../kernels/kernel.ts';
+import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, groupedHeads, mfa_decode } from '../kernels/mfa_decode.ts';
 import { mfa_matrix } from '../kernels/mfa_matrix.ts';
-import { PAGE } from '../kernels/paged.ts';
+import { type KvFormat, PAGE } from '../kernels/paged.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { rope_turns } from '../kernels/rope_turns.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
+
+/** Formats of the cache whose kernel families have probes: the usual one more of them. */
+const PROBED_CACHES = ['f16', 'fp8'] as const;
 
 /** One context for a batch, in slices; KV heads (default 1), and a window of that context. */
 type Slices = readonly [
@@ -21,36 +25,57 @@ type Slices = readonly [
   window?: number,
 ];
 
-function slices([heads, D, batch, context, splitLen, kvHeads = 1, window]: Slices): AttentionParams {
+function slices(
+  [heads, D, batch, context, splitLen, kvHeads = 1, window]: Slices,
+  kv: KvFormat,
+): AttentionParams {
   const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
   const seen = Math.min(context, window ?? context);
   const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) + 1 };
-  return groupedHeads(heads, kvHeads, D, 'f16', ceilDiv(seen, splitLen), splitLen, places, ring);
+  return groupedHeads(heads, kvHeads, D, kv, ceilDiv(seen, splitLen), splitLen, places, ring);
 }
 
-function attention(kernel: AnyKernel, shape: Slices, cached = COLD): ProbeShape {
+function attention(
+  kernel: AnyKernel,
+  shape: Slices,
+  cached = COLD,
+  kv: (typeof PROBED_CACHES)[number] = 'f16',
+): ProbeShape {
   const [heads, D, batch, context, splitLen, kvHeads = 1, window] = shape;
   const seen = window === undefined ? `context ${context}` : `window ${window}`;
-  const name = `${heads} heads of ${D} on ${kvHeads}, batch ${batch}, ${seen} by ${splitLen}`;
-  return probe(kernel, name, slices(shape), cached);
+  const label = kv === 'f16' ? '' : `, ${kv}`;
+  const name = `${heads} heads of ${D} on ${kvHeads}, batch ${batch}, ${seen} by ${splitLen}${label}`;
+  return probe(kernel, name, slices(shape, kv), cached);
 }
 
 export function matrixAttention(): ProbeShape[] {
-  return [
-    attention(mfa_matrix, [24, 256, 1, 640, 64]),
-    attention(mfa_matrix, [48, 256, 1, 3000, 64]),
-    attention(mfa_matrix, [48, 256, 1, 12000, 96]),
-    attention(mfa_matrix, [40, 256, 1, 24000, 192]),
-    attention(mfa_matrix, [24, 256, 3, 6000, 160]),
-    attention(mfa_matrix, [48, 256, 6, 10000, 480]),
-    attention(mfa_matrix, [40, 256, 12, 20000, 1888]),
-    attention(mfa_matrix, [48, 256, 24, 5000, 960]),
-    attention(mfa_matrix, [16, 256, 40, 700, 224]),
-    attention(mfa_matrix, [48, 256, 40, 5000, 1600]),
-    attention(mfa_matrix, [24, 256, 1, 640, 64], CACHED),
-    attention(mfa_matrix, [48, 256, 1, 3000, 64], CACHED),
-    attention(mfa_matrix, [24, 256, 3, 3000, 96], CACHED),
+  const cold: readonly Slices[] = [
+    ...([
+      [24, 256, 1, 640, 64],
+      [48, 256, 1, 12000, 96],
+      [24, 256, 3, 6000, 160],
+    ] as const),
+    ...([
+      [40, 256, 12, 20000, 1888],
+      [48, 256, 24, 5000, 960],
+      [16, 256, 40, 700, 224],
+    ] as const),
+    ...([
+      [48, 256, 1, 3000, 64],
+      [40, 256, 1, 24000, 192],
+      [48, 256, 6, 10000, 480],
+    ] as const),
+    [48, 256, 40, 5000, 1600],
   ];
+  const cached: readonly Slices[] = [
+    [24, 256, 1, 640, 64],
+    [48, 256, 1, 3000, 64],
+    [24, 256, 3, 3000, 96],
+  ];
+  return PROBED_CACHES.flatMap((kv) => [
+    ...cold.slice(0, kv === 'f16' ? cold.length : 6).map((shape) => attention(mfa_matrix, shape, COLD, kv)),
+    ...cached.slice(0, kv === 'f16' ? 3 : 1).map((shape) => attention(mfa_matrix, shape, CACHED, kv)),
+  ]);
 }
 
 export function plainAttention(some: Some): ProbeShape[] {
@@ -122,9 +147,19 @@ export function plainAttention(some: Some): ProbeShape[] {
       [40, 208, 5, 700, 64],
     ] as const),
   ];
+  const cold = (kv: (typeof PROBED_CACHES)[number], most: number) =>
+    [few, some16, many].flatMap((shapes) =>
+      some(shapes.slice(0, most), 4).map((shape) => attention(mfa_decode, shape, COLD, kv)),
+    );
   return [
-    ...[few, some16, many].flatMap((shapes) => some(shapes, 4).map((shape) => attention(mfa_decode, shape))),
+    ...cold('f16', Number.POSITIVE_INFINITY),
+    ...cold('fp8', 7),
     ...cached.map((shape) => attention(mfa_decode, shape, CACHED)),
+    // One of each number of heads.
+    ...some(
+      cached.filter((_, i) => i % 2 === 0),
+      0,
+    ).map((shape) => attention(mfa_decode, shape, CACHED, 'fp8')),
   ];
 }
 
@@ -204,5 +239,17 @@ export function ropeProbes(some: Some): ProbeShape[] {
       stride: (heads + 2 * kvHeads) * padRow(D),
     }),
   );
-  return [...turns, ...caches, ...norms];
+  const packs = (
+    [
+      [1, 1, 208],
+      [20, 3, 112],
+      [60, 6, 112],
+      [200, 1, 208],
+    ] as const
+  ).map(([tokens, kvHeads, D]) =>
+    probe(kv_pack, `${tokens} tokens, ${kvHeads} heads of ${D}`, {
+      ...{ tokens, kvHeads, D, pages: ceilDiv(tokens, PAGE) + 1 },
+    }),
+  );
+  return [...turns, ...caches, ...norms, ...packs];
 }

@@ -1,11 +1,12 @@
 /** `step3 bench decode`: whole decoding steps. */
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { benchDecode, type DecodeCase, type DecodeRow, gpuOf, WARM_STEPS } from '../bench/decode.ts';
 import { type ProfileRow, profileDecode } from '../bench/profile.ts';
 import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
 import { GpuClock } from '../bench/timing.ts';
 import { PRESETS, preset } from '../config/index.ts';
 import { InputError } from '../errors.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 import { openDevice } from '../runtime/device.ts';
 import type { Model } from '../runtime/model.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
@@ -20,7 +21,7 @@ import {
   say,
 } from './bench_report.ts';
 import { formatBytes } from './figures.ts';
-import { commonOptions, integer, openModel } from './options.ts';
+import { commonOptions, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
 
 interface DecodeFlags extends BenchFlags {
@@ -30,7 +31,7 @@ interface DecodeFlags extends BenchFlags {
   readonly batches: readonly number[];
   readonly contexts: readonly number[];
   readonly steps: number;
-  readonly kv: 'f32' | 'f16';
+  readonly kv: KvFormat;
   readonly profile?: true;
 }
 
@@ -49,9 +50,7 @@ export function benchDecodeCommand(): Command {
     .option('--batches <list>', 'sequences at a time', counts, [1, 4])
     .option('--contexts <list>', 'positions that the first step attends to', counts, [256, 1024])
     .option('--steps <n>', `steps that are counted, after ${WARM_STEPS} that are not`, integer(1), 32)
-    .addOption(
-      new Option('--kv <format>', 'storage of keys and values').choices(['f32', 'f16']).default('f16'),
-    )
+    .addOption(kvOption('f16'))
     .option('--profile', 'also time every call of a step on its own')
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler; results say so")

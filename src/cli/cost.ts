@@ -8,6 +8,7 @@ import { COST_MODELS } from '../cost/presets.ts';
 import { costReport } from '../cost/report.ts';
 import { type PaperTable, paperTables } from '../cost/tables.ts';
 import { InputError } from '../errors.ts';
+import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { readCards, readModel } from './cost_inputs.ts';
 import { paperTableText, reportText } from './cost_text.ts';
 import { type CommonFlags, commonOptions, integer, number } from './options.ts';
@@ -21,6 +22,7 @@ interface CostFlags extends CommonFlags {
   readonly afd?: true;
   readonly tpot: number;
   readonly kvBits?: number;
+  readonly kv?: KvFormat;
   readonly weightBits: '4' | '8' | '16';
   readonly exact?: true;
   readonly paper?: true;
@@ -48,6 +50,12 @@ export function costCommand(): Command {
       '--kv-bits <n>',
       "bits of a stored key or value element (default: the report's choice)",
       integer(1),
+    )
+    .addOption(
+      new Option(
+        '--kv <format>',
+        "or keys and values as this engine's cache stores them; fp8 with its scales",
+      ).choices(KV_FORMATS),
     )
     .addOption(new Option('--weight-bits <n>', 'bits of a weight').choices(['4', '8', '16']).default('8'))
     .option('--exact', 'count FLOPs as first principles do where the report differs')
@@ -82,6 +90,7 @@ async function run(flags: CostFlags): Promise<void> {
     afd: flags.afd === true,
     tpot: flags.tpot / 1000,
     kv_bits: flags.kvBits,
+    kv: flags.kv,
     weight_bits: ({ 4: 4, 8: 8, 16: 16 } as const)[flags.weightBits],
     convention: flags.exact === true ? 'exact' : 'paper',
   });

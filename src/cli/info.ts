@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { type AttentionFacts, layerFacts, type ModelConfig, mtpBlocks, PRESETS } from '../config/index.ts';
+import { kvRowBytes } from '../kernels/kv_cache.ts';
+import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import { elements, padRow } from '../tensor.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
@@ -35,9 +37,9 @@ export interface ModelCard {
   readonly active_parameters: number;
   readonly bytes: number;
   /** Of layers that see whole contexts. */
-  readonly kv_bytes_per_token: { readonly f16: number; readonly f32: number };
+  readonly kv_bytes_per_token: Readonly<Record<KvFormat, number>>;
   /** Of layers that see a window, when it is full; a running model keeps the tokens of a step beside it. */
-  readonly window_bytes: { readonly f16: number; readonly f32: number };
+  readonly window_bytes: Readonly<Record<KvFormat, number>>;
   /** Positions of the window; 0 where all layers see whole contexts. */
   readonly window: number;
   /** Blocks that draft tokens; their parameters count, but no token reads them. */
@@ -102,8 +104,8 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
     parameters,
     active_parameters: active,
     bytes: checkpoint.bytes,
-    kv_bytes_per_token: { f16: kvElements(config).whole * 2, f32: kvElements(config).whole * 4 },
-    window_bytes: { f16: kvElements(config).windows * 2, f32: kvElements(config).windows * 4 },
+    kv_bytes_per_token: byFormat((kv) => kvBytes(config, kv).whole),
+    window_bytes: byFormat((kv) => kvBytes(config, kv).windows),
     window: windowOf(config),
     draft_blocks: mtpBlocks(config),
     kinds,
@@ -111,14 +113,19 @@ function modelCard(checkpoint: Checkpoint, tokenizer: boolean): ModelCard {
   };
 }
 
+/** A figure for every format of the cache. */
+function byFormat(figure: (kv: KvFormat) => number): Record<KvFormat, number> {
+  return Object.fromEntries(KV_FORMATS.map((kv) => [kv, figure(kv)])) as Record<KvFormat, number>;
+}
+
 /**
- * Elements of keys and values, padded as the cache stores them: per token in layers that see whole contexts, and in full
- * windows.
+ * Bytes of keys and values, padded as the cache stores them and with their scales: per token in layers that see whole
+ * contexts, and in full windows.
  */
-function kvElements(config: ModelConfig): { whole: number; windows: number } {
+function kvBytes(config: ModelConfig, kv: KvFormat): { whole: number; windows: number } {
   let [whole, windows] = [0, 0];
   for (const { kvHeads, headDim, window } of attentions(config)) {
-    const position = 2 * kvHeads * padRow(headDim);
+    const position = 2 * kvHeads * kvRowBytes(kv, padRow(headDim));
     if (window === undefined) whole += position;
     else windows += window * position;
   }
@@ -161,13 +168,16 @@ function cardText(card: ModelCard): string {
         `${formatCount(card.parameters)}, ${formatCount(card.active_parameters)} active per token`,
       ],
       ['weights', formatBytes(card.bytes)],
-      ['cache', `${formatBytes(kv.f16)} per token in f16, ${formatBytes(kv.f32)} in f32`],
+      [
+        'cache',
+        `${formatBytes(kv.f16)} per token in f16, ${formatBytes(kv.fp8)} in fp8, ${formatBytes(kv.f32)} in f32`,
+      ],
       ...(card.window === 0
         ? []
         : [
             [
               'windows',
-              `${formatBytes(card.window_bytes.f16)} in f16, for ${card.window} tokens in sliding layers`,
+              `${formatBytes(card.window_bytes.f16)} in f16, ${formatBytes(card.window_bytes.fp8)} in fp8, for ${card.window} tokens in sliding layers`,
             ] as const,
           ]),
       ...(card.draft_blocks === 0 ? [] : [['drafting', `${card.draft_blocks} blocks`] as const]),

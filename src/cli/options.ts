@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DeviceError, InputError } from '../errors.ts';
+import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { listAdapters } from '../runtime/device.ts';
 import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
@@ -23,7 +24,7 @@ export interface DeviceFlags extends CommonFlags {
   readonly deterministic?: true;
   readonly matrixUnits: boolean;
   readonly unsafeFast?: true;
-  readonly kv?: 'f32' | 'f16';
+  readonly kv?: KvFormat;
   readonly selfTest: boolean;
 }
 
@@ -79,10 +80,17 @@ export function commonOptions(command: Command): Command {
     .option('--verbose', 'show the stack of an error');
 }
 
+/** The option for the cache's format. */
+export function kvOption(kv: KvFormat): Option {
+  return new Option('--kv <format>', 'storage of keys and values; fp8 is e4m3 with a scale per row')
+    .choices(KV_FORMATS)
+    .default(kv);
+}
+
 /** Adds the choice of device and arithmetic. */
-export function deviceOptions(command: Command, kv: 'f32' | 'f16'): Command {
+export function deviceOptions(command: Command, kv: KvFormat): Command {
   return command
-    .addOption(new Option('--kv <format>', 'storage of keys and values').choices(['f32', 'f16']).default(kv))
+    .addOption(kvOption(kv))
     .addOption(new Option('--device <device>', 'gpu, or the CPU interpreter').choices(['gpu', 'cpu']))
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--baseline', 'use no optional feature of the adapter')

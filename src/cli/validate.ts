@@ -1,13 +1,14 @@
 /** `step3 validate`: predicts decoding, measures it, and says how far off the prediction was. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { WARM_STEPS } from '../bench/decode.ts';
 import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
 import { validateStep } from '../bench/validate.ts';
 import { PRESETS, preset } from '../config/index.ts';
 import type { Calibration } from '../cost/calibration.ts';
 import { InputError } from '../errors.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 import { openDevice } from '../runtime/device.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
@@ -21,7 +22,7 @@ import {
   storedCalibration,
 } from './calibration_store.ts';
 import { table } from './figures.ts';
-import { type CommonFlags, commonOptions, integer, openModel } from './options.ts';
+import { type CommonFlags, commonOptions, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
 import { scatterPlot, stackPlot } from './validate_plots.ts';
 import {
@@ -39,7 +40,7 @@ interface ValidateFlags extends CommonFlags {
   readonly batches: readonly number[];
   readonly contexts: readonly number[];
   readonly steps: number;
-  readonly kv: 'f32' | 'f16';
+  readonly kv: KvFormat;
   readonly calls?: true;
   readonly adapter?: string;
   readonly unsafeFast?: true;
@@ -64,9 +65,7 @@ export function validateCommand(): Command {
       [256, 2048],
     )
     .option('--steps <n>', `steps that are counted, after ${WARM_STEPS} that are not`, integer(2), 24)
-    .addOption(
-      new Option('--kv <format>', 'storage of keys and values').choices(['f32', 'f16']).default('f16'),
-    )
+    .addOption(kvOption('f16'))
     .option('--calls', 'also print every call of every step')
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler")

@@ -1,4 +1,5 @@
 /** Layouts of attention and of what prepares it. */
+import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
@@ -80,6 +81,18 @@ function qkNormRope(call: LaidOut): Layout {
   };
 }
 
+function kvPack(call: LaidOut): Layout {
+  const p = call.params as PackParams;
+  const D8 = padRow(p.D);
+  return {
+    family: 'kv_pack',
+    workgroups: 2 * p.kvHeads * p.tokens,
+    // A row is read for its largest element, and again after a barrier.
+    depth: 1 + 2 * ceilDiv(D8 / 4, NARROW),
+    groupFlops: 2 * D8,
+  };
+}
+
 export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   mfa_matrix: (call) => slices(call, 32, 64, 'matrix'),
   mfa_decode: mfaDecode,
@@ -87,4 +100,5 @@ export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   rope_turns: ropeTurns,
   rope_cache: ropeCache,
   qk_norm_rope: qkNormRope,
+  kv_pack: kvPack,
 };

@@ -1,5 +1,7 @@
 /** What the cost model reads of a model: its layers as data. */
 import { InputError } from '../errors.ts';
+import { kvElementBytes } from '../kernels/kv_cache.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 
 /** Multi-matrix factorisation: query heads that share one key and one value head; a low-rank query. */
 interface MfaAttention {
@@ -95,6 +97,23 @@ export function withKvBytes(model: CostModel, bytes: number): CostModel {
     each: each.kind === 'lightning' ? each : { ...each, kv_bytes: bytes },
   }));
   return { ...model, attention };
+}
+
+/**
+ * The model with keys and values as this engine's cache stores them: an element's bytes include its share of the scale of
+ * its row, of a head's key or value or of a latent. Lightning states stay as they are.
+ */
+export function withKvFormat(model: CostModel, kv: KvFormat): CostModel {
+  const attention = model.attention.map(({ count, each }) => ({
+    count,
+    each: each.kind === 'lightning' ? each : { ...each, kv_bytes: kvElementBytes(kv, rowElements(each)) },
+  }));
+  return { ...model, attention };
+}
+
+function rowElements(attention: Exclude<Attention, LightningAttention>): number {
+  if (attention.kind === 'mla') return attention.kv_lora_rank + attention.qk_rope_head_dim;
+  return attention.head_dim;
 }
 
 /** Number of layers; throws InputError where attention and FFN disagree or a size makes no sense. */

@@ -1,8 +1,10 @@
 /** What a model costs on given hardware, as one object. */
+import { InputError } from '../errors.ts';
+import type { KvFormat } from '../kernels/paged.ts';
 import { type AfdSizing, sizeAfd } from './afd.ts';
 import { type Convention, storedBytes } from './attention.ts';
 import { type Hardware, roofline, withoutFp8 } from './hardware.ts';
-import { type CostModel, layerCount, sum, withKvBytes } from './models.ts';
+import { type CostModel, layerCount, sum, withKvBytes, withKvFormat } from './models.ts';
 import {
   attentionSeconds,
   bestPairing,
@@ -29,6 +31,8 @@ export interface CostOptions {
   readonly tpot: number;
   /** Bits of a stored key or value element; the model's own unless given. */
   readonly kv_bits: number | undefined;
+  /** Or their format in this engine's cache, which counts scales too. */
+  readonly kv: KvFormat | undefined;
   readonly weight_bits: 4 | 8 | 16;
   readonly convention: Convention;
 }
@@ -98,7 +102,7 @@ export interface CostReport {
  */
 export function costReport(model: CostModel, cards: readonly Hardware[], options: CostOptions): CostReport {
   const { context, batch = BATCH, convention, weight_bits } = options;
-  const stored = options.kv_bits === undefined ? model : withKvBytes(model, options.kv_bits / 8);
+  const stored = withStorage(model, options);
   const token = tokenCost(stored, context, convention);
   const used = weight_bits === 16 ? cards.map(withoutFp8) : cards;
   return {
@@ -115,6 +119,12 @@ export function costReport(model: CostModel, cards: readonly Hardware[], options
     cards: used.map((card) => cardReport(stored, token, card, options)),
     ...(options.afd ? { afd: afdReport(stored, token, used, options) } : {}),
   };
+}
+
+function withStorage(model: CostModel, { kv, kv_bits }: CostOptions): CostModel {
+  if (kv !== undefined && kv_bits !== undefined) throw new InputError('kv', 'one of kv and kv_bits', 'both');
+  if (kv !== undefined) return withKvFormat(model, kv);
+  return kv_bits === undefined ? model : withKvBytes(model, kv_bits / 8);
 }
 
 function cardReport(model: CostModel, token: TokenCost, card: Hardware, options: CostOptions): CardReport {

@@ -2,6 +2,7 @@
 import { embed_tokens } from './embed_tokens.ts';
 import { half_rows } from './half_rows.ts';
 import type { AnyKernel } from './kernel.ts';
+import { kv_pack } from './kv_pack.ts';
 import { matmul } from './matmul.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
@@ -33,6 +34,7 @@ export const KERNELS: readonly AnyKernel[] = [
   rope_turns,
   rope_cache,
   qk_norm_rope,
+  kv_pack,
   mfa_decode,
   mfa_matrix,
   mfa_combine,

@@ -8,9 +8,13 @@ import { rowBytes } from '../formats/index.ts';
 import { elements, isPlain, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Constants, type SpecialisedWgsl, specialise } from '../wgsl/specialise.ts';
+import { fp8PagesBytes } from './fp8_pages.ts';
 
-/** Element type of a buffer. Weight formats are packed rows that kernels decode while reading. */
-export type SlotType = 'u32' | WeightFormat;
+/**
+ * Element type of a buffer. Weight formats are packed rows that kernels decode while reading; `fp8_pages` are the pages of a
+ * cache (`fp8_pages.ts`).
+ */
+export type SlotType = 'u32' | WeightFormat | 'fp8_pages';
 
 /** What a kernel binds under one WGSL name. */
 export interface BindingSpec {
@@ -29,6 +33,7 @@ export interface BindingSpec {
 
 /** Stored bytes of a binding. */
 export function bindingBytes(spec: BindingSpec): number {
+  if (spec.type === 'fp8_pages') return fp8PagesBytes(spec.dims);
   if (spec.type === 'u32' || isPlain(spec.type)) return elements(spec.dims) * SLOT_BYTES[spec.type];
   const [rows, stored] = spec.dims;
   return rows * rowBytes({ format: spec.type, group: spec.group }, spec.cols ?? stored);

@@ -1,7 +1,7 @@
 /** Parameters of linear layers with rotary outputs or routed rows, from their shapes, for test and benchmark lists. */
 import { padRow } from '../tensor.ts';
+import type { KvTarget } from './kv_cache.ts';
 import { dense, type LinearParams } from './linear.ts';
-import type { KvFormat } from './paged.ts';
 import type { Routing } from './routing.ts';
 
 /** `heads` query heads of `D` elements from latents of width `K`. */
@@ -20,7 +20,7 @@ export function queryHeads(
 export function fusedQkv(
   kAt: number,
   D: number,
-  kv: KvFormat,
+  kv: KvTarget,
   K: number,
   tokens: number,
   rest: Partial<LinearParams> = {},

@@ -1,11 +1,12 @@
 /**
  * The rotary outputs of the linear kernels: query heads rotated where they are stored, and the fused q/k/v projection
- * whose key (rotated) and value go straight into the cache. They need head_dims whose pairs fill groups of four rows.
+ * whose key (rotated) and value go to their rows of the cache, or on their way there. They need head_dims whose pairs fill groups of four rows.
  */
-import { f16ToNumber, numberToF16, padRow } from '../tensor.ts';
+import { padRow } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
-import { type KvFormat, PAGE } from './paged.ts';
+import { type KvTarget, targetBindings, targetBytes, targetValues } from './kv_cache.ts';
+import { PAGE } from './paged.ts';
 
 /** Rows are whole query heads ('rope_q'), or a query's latent, one key and one value ('qkv'). */
 export type RopeKind = 'rope_q' | 'qkv';
@@ -19,7 +20,7 @@ export interface RopeOut {
   readonly D: number;
   /** First row of the key ('qkv'); the value follows after the padded head. */
   readonly kAt: number;
-  readonly kv: KvFormat;
+  readonly kv: KvTarget;
   /** Pages of the cache. */
   readonly pages: number;
 }
@@ -50,19 +51,13 @@ export function ropeConstants(kind: RopeKind, rope: RopeOut): Record<string, num
 export function ropeBindings(kind: RopeKind, rope: RopeOut, tokens: number): Record<string, BindingSpec> {
   const turns: BindingSpec = { type: 'f32', dims: [tokens, rope.D / 2, 2], use: 'in' };
   if (kind === 'rope_q') return { turns };
-  const cache: BindingSpec = { type: rope.kv, dims: [rope.pages * PAGE, padRow(rope.D)], use: 'out' };
-  return { turns, cache_rows: { type: 'u32', dims: [tokens], use: 'in' }, k_cache: cache, v_cache: cache };
+  return { turns, ...targetBindings(rope.kv, tokens, rope.pages, 1, rope.D) };
 }
 
 /** Rotates the pair (a, b) by entry `at` of turns `[.., 2]` (cosine, sine). */
 export function turn(turns: Float64Array, at: number, a: number, b: number): [number, number] {
   const [cos, sin] = [turns[at * 2], turns[at * 2 + 1]];
   return [a * cos - b * sin, b * cos + a * sin];
-}
-
-/** `value` as the cache holds it. */
-export function roundToKv(kv: KvFormat, value: number): number {
-  return kv === 'f16' ? f16ToNumber(numberToF16(value)) : value;
 }
 
 /**
@@ -81,25 +76,30 @@ export function ropeStore(
   const turns = io.f('turns');
   const y = io.f('y');
   let even = 0;
-  const rotated = (to: Float64Array, head: number, r: number, sum: number, kv: KvFormat) => {
+  const rotated = (
+    to: Float64Array,
+    head: number,
+    r: number,
+    sum: number,
+    round: (value: number) => number,
+  ) => {
     const i = Math.floor(r / 2);
     if (r >= rope.D) to[head + r] = sum;
     else if (r % 2 === 0) even = sum;
     else {
       const [a, b] = turn(turns, token * half + i, even, sum);
-      to[head + i] = roundToKv(kv, a);
-      to[head + i + half] = roundToKv(kv, b);
+      to[head + i] = round(a);
+      to[head + i + half] = round(b);
     }
   };
-  if (kind === 'rope_q') return (n, sum) => rotated(y, at + n - (n % D8), n % D8, sum, 'f32');
-  const k = io.f('k_cache');
-  const v = io.f('v_cache');
-  const row = io.u('cache_rows')[token] * D8;
+  if (kind === 'rope_q') return (n, sum) => rotated(y, at + n - (n % D8), n % D8, sum, (value) => value);
+  const target = targetValues(rope.kv, io);
+  const row = target.row(token) * D8;
   return (n, sum) => {
     const r = n - rope.kAt;
     if (r < 0) y[at + n] = sum;
-    else if (r < D8) rotated(k, row, r, sum, rope.kv);
-    else v[row + r - D8] = roundToKv(rope.kv, sum);
+    else if (r < D8) rotated(target.k, row, r, sum, target.round);
+    else target.v[row + r - D8] = target.round(sum);
   };
 }
 
@@ -108,7 +108,7 @@ export function ropeCost(kind: RopeKind, rope: RopeOut, tokens: number, shard: R
   const latent = kind === 'qkv' ? Math.min(shard.rowCount, Math.max(0, rope.kAt - shard.rowBegin)) : 0;
   const heads = shard.rowCount - latent; // rows of heads, half of which are a value in 'qkv'
   const rotated = kind === 'qkv' ? heads / 2 : heads;
-  const bytes = kind === 'qkv' && rope.kv === 'f16' ? 2 : 4;
+  const bytes = kind === 'qkv' ? targetBytes(rope.kv) : 4;
   return {
     flops: tokens * rotated * 3, // two products and an addition per element
     bytesRead: tokens * rope.D * 4, // turns

@@ -123,6 +123,10 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms', tile: 4 }) },
       { name: 'query, key and value, head_dim 20, f16', params: fusedQkv(16, 20, 'f16', 48, 2) },
       {
+        name: 'query, key and value, rows for kv_pack',
+        params: fusedQkv(16, 12, 'rows', 40, 3, { tile: 4 }),
+      },
+      {
         name: 'query, key and value, the last shard',
         params: fusedQkv(16, 64, 'f16', 48, 5, {
           tile: 4,

@@ -2,6 +2,7 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN, type Shape } from './kernel.ts';
+import { cacheBinding, kvRowBytes } from './kv_cache.ts';
 import {
   cacheRow,
   firstSeen,
@@ -85,7 +86,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
   summary:
     'attention of query heads over the KV heads that groups of them share, or a window of them; split over the context',
   variants: [PLAIN],
-  libs: (p) => [`lib/kv_${p.kv}`],
+  libs: (p) => [`lib/kv_${p.kv}`, ...(p.kv === 'fp8' ? (['lib/kv_pages', 'lib/e4m3'] as const) : [])],
   check: (p) => attentionCheck('mfa_decode', p),
   constants: (p) => ({
     HEADS: p.heads,
@@ -109,8 +110,8 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       places: { type: 'u32', dims: [p.allTokens, 2], use: 'in' },
       page_table: { type: 'u32', dims: [p.sequences, p.maxPages], use: 'in' },
       q_rope: { type: 'f32', dims: [p.allTokens, p.heads, D8], use: 'in' },
-      k_cache: { type: p.kv, dims: [p.pages * PAGE, p.kvHeads, D8], use: 'in' },
-      v_cache: { type: p.kv, dims: [p.pages * PAGE, p.kvHeads, D8], use: 'in' },
+      k_cache: cacheBinding(p.kv, p.pages, p.kvHeads, p.D, 'in'),
+      v_cache: cacheBinding(p.kv, p.pages, p.kvHeads, p.D, 'in'),
       part_o: { type: 'f32', dims: partial.o, use: 'out' },
       part_ml: { type: 'f32', dims: partial.ml, use: 'out' },
     };
@@ -160,12 +161,11 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
     }
   },
   cost(p) {
-    const kvBytes = p.kv === 'f32' ? 4 : 2;
     const seen = seenPositions(p);
     return {
       flops: p.tokens * seen * p.heads * p.D * 4, // QKᵀ and PV, 2 each
       bytesRead:
-        p.tokens * seen * p.D * 2 * kvBytes * headGroups(p) + // K and V rows, once per group of heads
+        p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * headGroups(p) + // K and V rows, once per group of heads
         p.tokens * p.heads * p.D * 4, // q
       bytesWritten: p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4, // partial results
     };
@@ -181,7 +181,10 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       v_cache: poisonedCache(example, table, pages, p.D, p.kvHeads, random),
     };
   },
-  shapes: { test: attentionShapes(), bench: [...attentionBench(), ...groupedBench()] },
+  shapes: {
+    test: attentionShapes(),
+    bench: (['f16', 'fp8'] as const).flatMap((kv) => [...attentionBench(kv), ...groupedBench(kv)]),
+  },
 });
 
 /** Test shapes of both attention kernels, named after the edge they hit. */
@@ -197,6 +200,7 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
     { name: 'odd heads, head_dim 10, f16', params: attentionCase(7, 10, 'f16', 1, 128, [[0, 99]]) },
     { name: 'head_dim 512', params: attentionCase(5, 512, 'f32', 1, 64, [[0, 40]]) },
     { name: '64 heads of 256', params: attentionCase(64, 256, 'f16', 2, 96, [[0, 150]]) },
+    { name: '64 heads of 256, fp8', params: attentionCase(64, 256, 'fp8', 2, 96, [[0, 150]]) },
     { name: 'more heads than a group', params: attentionCase(70, 8, 'f32', 1, 64, [[0, 33]]) },
     {
       name: 'ragged: four sequences, one with two tokens',
@@ -222,6 +226,7 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
       },
     },
     { name: '8 heads on 2 KV heads', params: groupedHeads(8, 2, 16, 'f32', 2, 64, [[0, 70]]) },
+    { name: '24 heads on 3 KV heads, fp8', params: groupedHeads(24, 3, 32, 'fp8', 3, 64, [[0, 130]]) },
     { name: '24 heads on 2 KV heads, f16', params: groupedHeads(24, 2, 32, 'f16', 1, 128, [[0, 99]]) },
     { name: 'a head per KV head, head_dim 10', params: groupedHeads(3, 3, 10, 'f32', 1, 64, [[0, 33]]) },
     { name: 'more heads per KV head than a group', params: groupedHeads(132, 2, 8, 'f32', 1, 64, [[0, 40]]) },
@@ -267,14 +272,14 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
 }
 
 /** Benchmark shapes of both attention kernels: full batches at one context, sliced as plans slice them. */
-export function attentionBench(): Shape<AttentionParams>[] {
+export function attentionBench(kv: KvFormat = 'f16'): Shape<AttentionParams>[] {
   const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => {
     // About 512 slices in all, of 64 to 4096 positions.
     const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(context * batch, 512), 32) * 32));
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     return {
-      name: `${heads} heads of 256, batch ${batch}, context ${context}`,
-      params: attentionCase(heads, 256, 'f16', ceilDiv(context, length), length, places),
+      name: `${heads} heads of 256, batch ${batch}, context ${context}${labelOf(kv)}`,
+      params: attentionCase(heads, 256, kv, ceilDiv(context, length), length, places),
       set,
     };
   };
@@ -290,7 +295,7 @@ export function attentionBench(): Shape<AttentionParams>[] {
 }
 
 /** The same for layers of Step-3.5-Flash, full and sliding. */
-export function groupedBench(): Shape<AttentionParams>[] {
+export function groupedBench(kv: KvFormat = 'f16'): Shape<AttentionParams>[] {
   const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> => {
     const heads = window === undefined ? 64 : 96;
     const seen = Math.min(context, window ?? context);
@@ -298,12 +303,17 @@ export function groupedBench(): Shape<AttentionParams>[] {
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
     return {
-      name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}`,
-      params: groupedHeads(heads, 8, 128, 'f16', ceilDiv(seen, length), length, places, ring),
+      name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}${labelOf(kv)}`,
+      params: groupedHeads(heads, 8, 128, kv, ceilDiv(seen, length), length, places, ring),
       set: 'real',
     };
   };
   return [shape(1, 4096), shape(1, 32768), shape(64, 8192), shape(1, 4096, 512), shape(64, 8192, 512)];
+}
+
+/** How a cache format shows in the name of a shape: the usual one not at all. */
+function labelOf(kv: KvFormat): string {
+  return kv === 'f16' ? '' : `, ${kv}`;
 }
 
 /** An attention call over seeded places and scattered pages, for test and benchmark lists. */

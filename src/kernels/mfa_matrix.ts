@@ -1,4 +1,4 @@
-/** mfa_decode on matrix units: heads of 256 elements over a cache of binary16. */
+/** mfa_decode on matrix units: heads of 256 elements over a cache of 16 or 8 bits. */
 import { KernelError } from '../errors.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
 import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
@@ -13,15 +13,15 @@ const KEYS = 32;
 export function fitsMatrixUnits(
   p: Pick<AttentionParams, 'D' | 'kv' | 'kvHeads'> & { readonly window?: number | undefined },
 ): boolean {
-  return p.D === HEAD_DIM && p.kv === 'f16' && p.kvHeads === 1 && p.window === undefined;
+  return p.D === HEAD_DIM && p.kv !== 'f32' && p.kvHeads === 1 && p.window === undefined;
 }
 
 export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>({
   ...mfa_decode,
   name: 'mfa_matrix',
-  summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 cache',
+  summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 or fp8 cache',
   variants: [MATRIX_UNITS],
-  libs: () => [],
+  libs: (p) => (p.kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages'] : ['lib/kv_half_f16']),
   check(p) {
     mfa_decode.check(p);
     if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;
@@ -34,7 +34,7 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
     });
     throw new KernelError(
       'mfa_matrix',
-      `expected D ${HEAD_DIM}, kv f16, one KV head, no window and splitLen a multiple of ${KEYS}, got ${got}`,
+      `expected D ${HEAD_DIM}, kv f16 or fp8, one KV head, no window and splitLen a multiple of ${KEYS}, got ${got}`,
     );
   },
   constants: (p) => ({ HEADS: p.heads, PAGE, SIZE: 32 }),
@@ -46,19 +46,21 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
       { name: 'one under a tile', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 30]]) },
       { name: 'one over a tile', params: attentionCase(64, HEAD_DIM, 'f16', 1, 64, [[0, 32]]) },
       { name: 'splits and pages', params: attentionCase(64, HEAD_DIM, 'f16', 2, 96, [[0, 150]]) },
+      { name: 'fp8, splits and pages', params: attentionCase(64, HEAD_DIM, 'fp8', 2, 96, [[0, 150]]) },
+      { name: 'fp8, 8 heads, one over a tile', params: attentionCase(8, HEAD_DIM, 'fp8', 1, 64, [[0, 32]]) },
       { name: '8 heads', params: attentionCase(8, HEAD_DIM, 'f16', 1, 128, [[0, 99]]) },
       { name: 'more heads than a group', params: attentionCase(70, HEAD_DIM, 'f16', 1, 64, [[0, 63]]) },
-      {
-        name: 'ragged: four sequences, one with two tokens',
-        params: attentionCase(64, HEAD_DIM, 'f16', 4, 64, [
+      ...(['f16', 'fp8'] as const).map((kv) => ({
+        name: `ragged: four sequences, one with two tokens, ${kv}`,
+        params: attentionCase(64, HEAD_DIM, kv, 4, 64, [
           [2, 199],
           [0, 0],
           [1, 63],
           [3, 64],
           [3, 65],
         ]),
-      },
+      })),
     ],
-    bench: attentionBench(),
+    bench: [...attentionBench('f16'), ...attentionBench('fp8')],
   },
 });

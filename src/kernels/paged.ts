@@ -1,8 +1,10 @@
 /** What the attention kernels share: places, pages, and test inputs with poison beyond every sequence's end. */
 import { ceilDiv, padRow } from '../tensor.ts';
 
-/** Storage of K and V. */
-export type KvFormat = 'f32' | 'f16';
+/** Storage of K and V; `fp8` is e4m3 with a scale per row. */
+export const KV_FORMATS = ['f32', 'f16', 'fp8'] as const;
+
+export type KvFormat = (typeof KV_FORMATS)[number];
 
 /** Positions of a page of the KV cache. */
 export const PAGE = 64;

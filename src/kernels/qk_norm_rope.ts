@@ -2,8 +2,9 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
-import { roundToKv, scatteredRows, turn, turnsOf } from './linear_rope.ts';
-import { type KvFormat, PAGE } from './paged.ts';
+import { type KvTarget, targetBindings, targetBytes, targetValues } from './kv_cache.ts';
+import { scatteredRows, turn, turnsOf } from './linear_rope.ts';
+import { PAGE } from './paged.ts';
 
 export interface NormRopeParams {
   readonly tokens: number;
@@ -16,7 +17,7 @@ export interface NormRopeParams {
   /** Elements of a row of qkv: query heads, key heads, value heads, each padded to 8, and what else there is. */
   readonly stride: number;
   readonly eps: number;
-  readonly kv: KvFormat;
+  readonly kv: KvTarget;
   /** Pages of the cache. */
   readonly pages: number;
 }
@@ -43,26 +44,22 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
   bindings(p) {
     const D8 = padRow(p.D);
     const gamma = { type: 'f32', dims: [D8], cols: p.D, use: 'in', weight: true } as const;
-    const cache = { type: p.kv, dims: [p.pages * PAGE, p.kvHeads, D8], use: 'out' } as const;
     return {
-      cache_rows: { type: 'u32', dims: [p.tokens], use: 'in' },
       turns: { type: 'f32', dims: [p.tokens, p.rotary / 2, 2], use: 'in' },
       q_norm: gamma,
       k_norm: gamma,
       qkv: { type: 'f32', dims: [p.tokens, p.stride], use: 'in' },
       q_rope: { type: 'f32', dims: [p.tokens, p.heads, D8], use: 'out' },
-      k_cache: cache,
-      v_cache: cache,
+      ...targetBindings(p.kv, p.tokens, p.pages, p.kvHeads, p.D),
     };
   },
   workgroups: (p) => [ceilDiv(((p.heads + 2 * p.kvHeads) * padRow(p.D)) / 4, 64), p.tokens, 1],
   reference(p, io) {
     const D8 = padRow(p.D);
     const half = p.rotary / 2;
-    const rows = io.u('cache_rows');
     const turns = io.f('turns');
     const qkv = io.f('qkv');
-    const v = io.f('v_cache');
+    const { k, v, ...target } = targetValues(p.kv, io);
     const normRope = (at: number, gamma: Float64Array, to: Float64Array, out: number, token: number) => {
       let squares = 0;
       for (let i = 0; i < p.D; i++) squares += qkv[at + i] ** 2;
@@ -76,19 +73,18 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
       for (let h = 0; h < p.heads; h++)
         normRope(t * p.stride + h * D8, io.f('q_norm'), io.f('q_rope'), (t * p.heads + h) * D8, t);
       for (let h = 0; h < p.kvHeads; h++) {
-        const k = io.f('k_cache');
-        const row = (rows[t] * p.kvHeads + h) * D8;
+        const row = (target.row(t) * p.kvHeads + h) * D8;
         const at = t * p.stride + (p.heads + h) * D8;
         normRope(at, io.f('k_norm'), k, row, t);
         for (let i = 0; i < D8; i++) {
-          k[row + i] = roundToKv(p.kv, k[row + i]);
-          v[row + i] = roundToKv(p.kv, i < p.D ? qkv[at + p.kvHeads * D8 + i] : 0);
+          k[row + i] = target.round(k[row + i]);
+          v[row + i] = target.round(i < p.D ? qkv[at + p.kvHeads * D8 + i] : 0);
         }
       }
     }
   },
   cost(p) {
-    const bytes = p.kv === 'f32' ? 4 : 2;
+    const bytes = targetBytes(p.kv);
     const normed = p.heads + p.kvHeads;
     return {
       flops: p.tokens * normed * (p.D * 4 + p.rotary * 3), // square, add, two products; two products and an addition
@@ -105,6 +101,7 @@ export const qk_norm_rope: Kernel<NormRopeParams> = defineKernel<NormRopeParams>
     test: [
       { name: 'one head of 2', params: normRopeCase(1, 1, 1, 2, 2, 'f32') },
       { name: 'head_dim 6, 4 of it rotated, f16', params: normRopeCase(1, 4, 2, 6, 4, 'f16') },
+      { name: 'head_dim 12, rows for kv_pack', params: normRopeCase(3, 4, 2, 12, 8, 'rows') },
       { name: 'several tokens, half of 16', params: normRopeCase(5, 4, 2, 16, 8, 'f32') },
       {
         name: 'all of 128, wide rows',
@@ -128,7 +125,7 @@ function normRopeCase(
   kvHeads: number,
   D: number,
   rotary: number,
-  kv: KvFormat,
+  kv: KvTarget,
 ): NormRopeParams {
   const stride = (heads + 2 * kvHeads) * padRow(D);
   return { tokens, heads, kvHeads, D, rotary, stride, eps: 1e-5, kv, pages: ceilDiv(tokens, PAGE) + 1 };

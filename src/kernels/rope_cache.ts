@@ -2,8 +2,8 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
-import { roundToKv, scatteredRows, turn, turnsOf } from './linear_rope.ts';
-import { type KvFormat, PAGE } from './paged.ts';
+import { type KvTarget, targetBindings, targetBytes, targetValues } from './kv_cache.ts';
+import { scatteredRows, turn, turnsOf } from './linear_rope.ts';
 
 export interface RopeParams {
   readonly tokens: number;
@@ -14,7 +14,7 @@ export interface RopeParams {
   /** Elements of a row of qkv, and where its key starts (the value follows after the padded head). */
   readonly qkvStride: number;
   readonly kAt: number;
-  readonly kv: KvFormat;
+  readonly kv: KvTarget;
   /** Pages of the cache. */
   readonly pages: number;
 }
@@ -35,25 +35,21 @@ export const rope_cache: Kernel<RopeParams> = defineKernel<RopeParams>({
   bindings(p) {
     const D8 = padRow(p.D);
     return {
-      cache_rows: { type: 'u32', dims: [p.tokens], use: 'in' },
       turns: { type: 'f32', dims: [p.tokens, p.D / 2, 2], use: 'in' },
       q: { type: 'f32', dims: [p.tokens, p.heads, D8], cols: p.D, use: 'in' },
       qkv: { type: 'f32', dims: [p.tokens, p.qkvStride], use: 'in' },
       q_rope: { type: 'f32', dims: [p.tokens, p.heads, D8], use: 'out' },
-      k_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'out' },
-      v_cache: { type: p.kv, dims: [p.pages * PAGE, D8], use: 'out' },
+      ...targetBindings(p.kv, p.tokens, p.pages, 1, p.D),
     };
   },
   workgroups: (p) => [ceilDiv(((p.heads + 2) * padRow(p.D)) / 4, 64), p.tokens, 1],
   reference(p, io) {
     const D8 = padRow(p.D);
     const half = p.D / 2;
-    const rows = io.u('cache_rows');
     const turns = io.f('turns');
     const q = io.f('q');
     const qkv = io.f('qkv');
-    const k = io.f('k_cache');
-    const v = io.f('v_cache');
+    const { k, v, ...target } = targetValues(p.kv, io);
     const rotate = (source: Float64Array, at: number, to: Float64Array, out: number, token: number) => {
       for (let i = 0; i < half; i++)
         [to[out + i], to[out + i + half]] = turn(
@@ -69,17 +65,17 @@ export const rope_cache: Kernel<RopeParams> = defineKernel<RopeParams>({
         const at = (t * p.heads + h) * D8;
         rotate(q, at, io.f('q_rope'), at, t);
       }
-      const row = rows[t] * D8;
+      const row = target.row(t) * D8;
       const key = t * p.qkvStride + p.kAt;
       rotate(qkv, key, k, row, t);
       for (let i = 0; i < D8; i++) {
-        k[row + i] = roundToKv(p.kv, k[row + i]);
-        v[row + i] = roundToKv(p.kv, i < p.D ? qkv[key + D8 + i] : 0);
+        k[row + i] = target.round(k[row + i]);
+        v[row + i] = target.round(i < p.D ? qkv[key + D8 + i] : 0);
       }
     }
   },
   cost(p) {
-    const bytes = p.kv === 'f32' ? 4 : 2;
+    const bytes = targetBytes(p.kv);
     return {
       flops: p.tokens * (p.heads + 1) * p.D * 3, // two products and an addition per element
       bytesRead: p.tokens * ((p.heads + 2) * p.D * 4 + p.D * 4 + 4), // q, k, v, turns, row
@@ -95,6 +91,7 @@ export const rope_cache: Kernel<RopeParams> = defineKernel<RopeParams>({
     test: [
       { name: 'head_dim 2', params: ropeCase(1, 4, 2, 'f32', 32, 1) },
       { name: 'head_dim 6, f16', params: ropeCase(1, 5, 6, 'f16', 24, 1) },
+      { name: 'head_dim 10, rows for kv_pack', params: ropeCase(3, 2, 10, 'rows', 24, 1) },
       { name: 'several tokens, head_dim 64', params: ropeCase(3, 3, 64, 'f16', 40, 4) },
       { name: 'head_dim 258', params: ropeCase(2, 2, 258, 'f32', 16, 2) },
     ],
@@ -106,7 +103,7 @@ function ropeCase(
   tokens: number,
   heads: number,
   D: number,
-  kv: KvFormat,
+  kv: KvTarget,
   kAt: number,
   pages: number,
 ): RopeParams {

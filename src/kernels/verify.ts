@@ -5,6 +5,7 @@
 import { decodeRow, rowBytes } from '../formats/index.ts';
 import { randomRows } from '../formats/random.ts';
 import { decodeWeights, elements, encodeWeights, isPlain, PLAIN_BYTES, type PlainFormat } from '../tensor.ts';
+import { decodeFp8Pages, encodeFp8Pages } from './fp8_pages.ts';
 import type { AnyKernel, BindingSpec, Matrix, ReferenceIo, Tolerance, Values } from './kernel.ts';
 
 /** A small, fast, seeded generator of numbers in [0, 1) (splitmix-style mixing of a counter). */
@@ -28,6 +29,12 @@ export interface KernelCase {
   readonly values: Record<string, Values>;
 }
 
+/** Stored bytes of a binding's logical values. */
+export function encodeBinding({ type, dims }: BindingSpec, values: Values): Uint8Array<ArrayBuffer> {
+  if (type === 'fp8_pages') return encodeFp8Pages(dims, values as Float64Array);
+  return encodeValues(type as PlainFormat | 'u32', values);
+}
+
 /** Stored bytes of logical values. */
 export function encodeValues(type: PlainFormat | 'u32', values: Values): Uint8Array<ArrayBuffer> {
   if (type === 'u32') return new Uint8Array(Uint32Array.from(values).buffer);
@@ -37,6 +44,7 @@ export function encodeValues(type: PlainFormat | 'u32', values: Values): Uint8Ar
 /** Logical values of stored bytes. */
 export function decodeValues(spec: BindingSpec, bytes: Uint8Array<ArrayBuffer>): Values {
   const { type, group } = spec;
+  if (type === 'fp8_pages') return decodeFp8Pages(spec.dims, bytes);
   if (type === 'u32') return new Uint32Array(bytes.slice().buffer);
   if (isPlain(type)) {
     const out = new Float64Array(bytes.length / PLAIN_BYTES[type]);
@@ -62,7 +70,7 @@ export function compressedRows(
   amplitude: number,
   random: () => number,
 ): Uint8Array<ArrayBuffer> | undefined {
-  if (type === 'u32' || isPlain(type)) return undefined;
+  if (type === 'u32' || type === 'fp8_pages' || isPlain(type)) return undefined;
   return randomRows({ format: type, group }, cols ?? dims[1], rows, amplitude, random);
 }
 
@@ -76,7 +84,7 @@ export function makeCase<P>(kernel: AnyKernel, p: P, seed: number): KernelCase {
   for (const [name, spec] of Object.entries(specs)) {
     bytes[name] =
       compressedRows(spec, spec.dims[0], 1, random) ??
-      encodeValues(spec.type as PlainFormat | 'u32', given[name] ?? filler(spec, random));
+      encodeBinding(spec, given[name] ?? filler(spec, random));
     values[name] = decodeValues(spec, bytes[name]);
   }
   return { bytes, values };
@@ -157,8 +165,8 @@ function compareBinding(
   want: Values,
   got: Values,
 ): string | undefined {
-  // Stored as binary16, two close numbers may round apart by a unit in the last place.
-  const rel = tolerance.rel + (spec.type === 'f16' ? 2 ** -10 : 0);
+  const stored = storedTolerance(spec);
+  const rel = tolerance.rel + stored.rel;
   let dot = 0;
   let wantSquares = 0;
   let gotSquares = 0;
@@ -190,10 +198,19 @@ function compareBinding(
   }
   const apart = wantSquares === 0 ? 0 : 1 - dot / Math.sqrt(wantSquares * gotSquares);
   // A handful of elements says little about direction beyond what the tolerance per element said.
-  const bound = tolerance.cosine + (spec.type === 'f16' ? 2 ** -20 : 0);
+  const bound = tolerance.cosine + stored.cosine;
   if (want.length >= 16 && apart > bound)
     return `: 1 - cosine is ${apart.toExponential(2)}, allowed ${bound}`;
   return undefined;
+}
+
+/**
+ * What the storage of a result adds to its tolerance: in 16 or 8 bits, two close numbers may round apart by a unit in the
+ * last place. In 8 bits that is much, so that the direction has to show whether it happens to more than a few.
+ */
+export function storedTolerance({ type }: BindingSpec): Pick<Tolerance, 'rel' | 'cosine'> {
+  if (type === 'f16') return { rel: 2 ** -10, cosine: 2 ** -20 };
+  return type === 'fp8_pages' ? { rel: 2 ** -3, cosine: 2 ** -16 } : { rel: 0, cosine: 0 };
 }
 
 function coordinates(spec: BindingSpec, index: number): string {

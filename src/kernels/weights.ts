@@ -1,6 +1,6 @@
 /** Weights as kernels bind them: bindings, library files and constants of every format. */
 import { isPlain, type RowFormat, rowFault } from '../formats/index.ts';
-import { padRow } from '../tensor.ts';
+import { type PlainFormat, padRow, type WeightFormat } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersLib } from './buffers.ts';
 import type { BindingSpec } from './kernel.ts';
@@ -23,10 +23,15 @@ export function weightConstants({ format, group }: RowFormat): Record<string, nu
   return (format === 'fp8' || format === 'int4') && group !== undefined ? { GROUP: group } : {};
 }
 
+/** What decodes a compressed format. */
+function formatLibs(format: Exclude<WeightFormat, PlainFormat>): WgslName[] {
+  return [`lib/weight_${format}`, ...(format === 'fp8' ? (['lib/e4m3'] as const) : [])];
+}
+
 /** Library files for kernels that read blocks of 8 columns (`load_weight8`). */
 export function blockLibs({ format }: RowFormat): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`];
-  return [`lib/weight_${format}`, 'lib/units', 'lib/fetch_1', 'lib/share_none'];
+  return [...formatLibs(format), 'lib/units', 'lib/fetch_1', 'lib/share_none'];
 }
 
 /** Library files for matvec, which walks the columns in steps of the format. */
@@ -41,8 +46,8 @@ export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   return [...unitLibs(format, buffers), 'lib/norm_none', 'lib/down_units'];
 }
 
-function unitLibs(format: RowFormat['format'], buffers: Buffers): WgslName[] {
+function unitLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
   const count = buffers?.length ?? 1;
   const rows = count === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
-  return [`lib/weight_${format}`, 'lib/units', FETCH[count - 1], rows, 'lib/unit_dot'];
+  return [...formatLibs(format), 'lib/units', FETCH[count - 1], rows, 'lib/unit_dot'];
 }

@@ -1,5 +1,7 @@
 /** Attention block of a layer: projections, norms, RoPE and cache, attention core, o_proj. */
 import { type AttentionFacts, layerFacts, type ModelConfig } from '../config/index.ts';
+import { targetOf } from '../kernels/kv_cache.ts';
+import { kv_pack } from '../kernels/kv_pack.ts';
 import { type GatesAt, mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
@@ -20,6 +22,9 @@ const TARGET_WORKGROUPS = { matrix: 128, plain: 512 } as const;
 /** Most bytes of partial attention results; more tokens than fit are handled one range after the other. */
 const PARTIAL_BYTES = 64 * 1024 * 1024;
 
+/** Slots of new keys and values whose rows have to be whole before the cache takes them. */
+const ROWS = { k_rows: 'k_rows', v_rows: 'v_rows' } as const;
+
 /** What the parts of one attention block share. */
 interface AttentionCall {
   readonly plan: PlanBuilder;
@@ -31,6 +36,8 @@ interface AttentionCall {
   readonly facts: AttentionFacts;
   readonly slots: ClassSlots;
   readonly cache: { readonly k_cache: string; readonly v_cache: string };
+  /** Slots of what makes keys and values beside those of its other results. */
+  readonly kvSlots: Readonly<Record<string, string>>;
 }
 
 /** Adds the attention block of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
@@ -44,9 +51,13 @@ export function planAttention(
   const at = `layers.${layer}`;
   const facts = layerFacts(config, layer).attention;
   const cache = { k_cache: `${at}.k_cache`, v_cache: `${at}.v_cache` };
-  const call = { plan, config, layout, shape, at, facts, slots: classSlots(shape, facts), cache };
+  const slots = classSlots(shape, facts);
+  const packs = shape.cache.kv === 'fp8';
+  const kvSlots = packs ? ROWS : { cache_rows: slots.cacheRows, ...cache };
+  const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots };
   if (facts.latent === undefined) planHeads(call);
   else planLatentQuery(call);
+  if (packs) planPack(call);
   planCore(call);
   planLinear(plan, {
     ...denseRows(call, 'o_proj'),
@@ -74,7 +85,7 @@ function denseRows({ config, layout, shape, at }: AttentionCall, matrix: string)
 
 /** One projection for queries, keys, values and gates; heads are normalised and rotated on their way to `q_rope`. */
 function planHeads(call: AttentionCall): void {
-  const { plan, config, shape, at, facts, slots, cache } = call;
+  const { plan, config, shape, at, facts, slots, kvSlots } = call;
   planLinear(plan, {
     ...denseRows(call, 'qkv_proj'),
     x: 'h',
@@ -92,17 +103,16 @@ function planHeads(call: AttentionCall): void {
       rotary: facts.rope.dim,
       stride: qkvLayout(facts).width,
       eps: config.rms_norm_eps,
-      kv: shape.cache.kv,
+      kv: targetOf(shape.cache.kv),
       pages: slots.pages,
     },
     {
-      cache_rows: slots.cacheRows,
       turns: slots.turns,
       q_norm: `${at}.q_norm`,
       k_norm: `${at}.k_norm`,
       qkv: 'qkv',
       q_rope: 'q_rope',
-      ...cache,
+      ...kvSlots,
     },
     `${at}.rope`,
   );
@@ -110,15 +120,15 @@ function planHeads(call: AttentionCall): void {
 
 /** A low-rank query, normalised between its two projections; one key and one value head. */
 function planLatentQuery(call: AttentionCall): void {
-  const { plan, shape, at, facts, slots, cache } = call;
+  const { plan, shape, at, facts, slots, kvSlots } = call;
   const { heads, headDim: D } = facts;
   const { keyAt, width } = qkvLayout(facts);
-  const { kv } = shape.cache;
+  const kv = targetOf(shape.cache.kv);
   const qkv = { ...denseRows(call, 'qkv_proj'), x: 'h', gamma: `${at}.input_layernorm` };
   const wq = { ...denseRows(call, 'wq'), gamma: `${at}.inter_norm` };
   if (pairsHeads(D)) {
     const rope = { D, kAt: keyAt, kv, pages: slots.pages };
-    const outSlots = { turns: slots.turns, cache_rows: slots.cacheRows, ...cache };
+    const outSlots = { turns: slots.turns, ...kvSlots };
     planLinear(plan, { ...qkv, y: 'q_latent', out: 'qkv', rope, outSlots });
     const turns = { turns: slots.turns };
     planLinear(plan, { ...wq, x: 'q_latent', y: 'q_rope', out: 'rope_q', rope, outSlots: turns });
@@ -129,8 +139,19 @@ function planLatentQuery(call: AttentionCall): void {
   plan.call(
     rope_cache,
     { tokens: shape.tokens, heads, D, qkvStride: width, kAt: keyAt, kv, pages: slots.pages },
-    { cache_rows: slots.cacheRows, turns: slots.turns, q: 'q', qkv: 'qkv', q_rope: 'q_rope', ...cache },
+    { turns: slots.turns, q: 'q', qkv: 'qkv', q_rope: 'q_rope', ...kvSlots },
     `${at}.rope`,
+  );
+}
+
+/** New keys and values from their rows into the cache. */
+function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void {
+  const { kvHeads, headDim: D } = facts;
+  plan.call(
+    kv_pack,
+    { tokens: shape.tokens, kvHeads, D, pages: slots.pages },
+    { cache_rows: slots.cacheRows, ...ROWS, ...cache },
+    `${at}.kv_pack`,
   );
 }
 

@@ -25,6 +25,8 @@ export interface Slot {
   readonly name: string;
   readonly type: SlotType;
   readonly bytes: number;
+  /** Logical shape of its largest use in a plan. */
+  readonly dims?: readonly number[];
   readonly purpose: SlotPurpose;
 }
 
@@ -111,7 +113,8 @@ export class PlanBuilder {
       throw new KernelError(kernel, `${label}: slot ${name} is ${known.type}, not ${spec.type}`);
     }
     if (known === undefined || known.bytes < bytes) {
-      this.#slots.set(name, { name, type: spec.type, bytes, purpose: this.#purposes(name) });
+      const { type, dims } = spec;
+      this.#slots.set(name, { name, type, bytes, dims, purpose: this.#purposes(name) });
     }
   }
 

@@ -12,7 +12,7 @@ import {
   type Values,
 } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
-import { type PlainFormat, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
+import { elements, type PlainFormat, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 
 /** Weight matrices are kept as stored bytes, everything else as numbers. */
@@ -34,7 +34,7 @@ export class CpuExecutor implements Executor {
       if (old !== undefined && old.slot.bytes >= slot.bytes) continue;
       if (slot.name.includes('#')) this.#slots.set(slot.name, { slot, bytes: new Uint8Array(slot.bytes) });
       else {
-        const count = Math.ceil(slot.bytes / SLOT_BYTES[slot.type as PlainFormat | 'u32']);
+        const count = valuesOf(slot);
         const values = slot.type === 'u32' ? new Uint32Array(count) : new Float64Array(count);
         this.#slots.set(slot.name, { slot, values });
       }
@@ -120,6 +120,14 @@ export class CpuExecutor implements Executor {
       },
     };
   }
+}
+
+/** How many numbers a slot holds. */
+function valuesOf({ name, type, bytes, dims }: Slot): number {
+  if (type !== 'fp8_pages') return Math.ceil(bytes / SLOT_BYTES[type as PlainFormat | 'u32']);
+  if (dims === undefined)
+    throw new DeviceError(`slot ${name}: expected the shape of its pages`, { slot: name });
+  return elements(dims);
 }
 
 /** Node has setImmediate; browsers do not. */

@@ -1,7 +1,7 @@
 /** From a checkpoint to a model that is ready to run. */
 import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
-import type { KvFormat } from '../kernels/paged.ts';
+import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { cacheShape } from '../model/cache.ts';
 import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
@@ -28,7 +28,7 @@ export interface LoadOptions {
   readonly baseline?: boolean | undefined;
   /** Use at most this many bytes per buffer binding, as on a smaller adapter. */
   readonly maxBindingBytes?: number | undefined;
-  /** Storage of keys and values. Default f16. */
+  /** Storage of keys and values; `fp8` is e4m3 with a scale per row. Default f16. */
   readonly kv?: KvFormat | undefined;
   /** Most positions of a sequence. Default: the model's own, at most 4096. */
   readonly maxContext?: number | undefined;
@@ -135,6 +135,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
         draft,
       );
     }
+    const kv = options.kv ?? 'f16';
+    if (!KV_FORMATS.includes(kv)) throw new InputError('kv', `one of ${KV_FORMATS.join(', ')}`, kv);
     executor = await openExecutor(options);
     const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
@@ -142,7 +144,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       cache: cacheShape(config, draft, {
         sequences: maxBatch,
         maxContext: maxContext + draft,
-        kv: options.kv ?? 'f16',
+        kv,
         together: Math.max(chunk, draft + 1),
       }),
       caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },

@@ -13,7 +13,7 @@
 // The order of additions depends on the position and split_len only, not on the batch or on the pages.
 //
 // Workgroup memory is at most 13 KiB: 640 vec4s of scratch (40 heads, 3 parts), 128 of peaks, 16 of rescale, 128 rows.
-// The library kv_* gives load_k4 and load_v4.
+// The library kv_* gives load_k4 and load_v4, and the scales of their rows.
 //
 // --- specialised ---
 const HEADS: u32 = 4u;       // all query heads
@@ -125,7 +125,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       sum *= factor;
       for (var k = li % SOFT_LANES; k < KEYS; k += SOFT_LANES) {
         let p = exp(scratch[soft_quad * KEYS + k] - maximum);
-        scratch[soft_quad * KEYS + k] = p;
+        scratch[soft_quad * KEYS + k] = p * v_scale(rows[now + k]);
         sum += p;
       }
       if (li % SOFT_LANES == 0u) {
@@ -267,7 +267,7 @@ fn score(token: u32, head0: u32, li: u32, now: u32, count: u32) {
       for (var plane = at + t; plane < (PARTS - 1u) * PLANE; plane += PLANE) {
         s[t] += scratch[plane];
       }
-      scratch[at + t] = select(LOWEST, s[t] * params.scale, key + t < count);
+      scratch[at + t] = select(LOWEST, s[t] * (params.scale * k_scale(rows[now + key + t])), key + t < count);
     }
   }
 }

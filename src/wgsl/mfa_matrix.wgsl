@@ -1,5 +1,5 @@
-// Attention of one query position over one slice of its context, like mfa_decode, on matrix units: heads of 256 elements,
-// a cache of binary16.
+// Attention of one query position over one slice of its context, like mfa_decode, on matrix units: heads of 256 elements
+// of one KV head. The library kv_half_* gives fetch_k, fetch_v and halves.
 //
 // Workgroup (split, token, head group): up to 64 query heads against positions [split * split_len, ...) up to the token's
 // own, 32 keys at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
@@ -20,9 +20,11 @@ const PAGE: u32 = 64u;   // positions of a page, a multiple of 32
 const SIZE: u32 = 32u;   // invocations of a subgroup
 
 const D: u32 = 256u;     // head_dim
+const D8: u32 = D;
+const KV_HEADS: u32 = 1u;
 const KEYS: u32 = 32u;
 const WG: u32 = SIZE * 8u;
-const STEPS: u32 = D / 8u;            // 128-bit loads of a row
+const STEPS: u32 = D / 8u;            // loads of a row
 const LOADS: u32 = KEYS * STEPS / WG;
 const LD: u32 = D + 8u;               // staged rows lie apart so that banks differ
 const LD_S: u32 = KEYS + 4u;
@@ -32,6 +34,12 @@ const LOG2_E: f32 = 1.4426950408889634;
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
+
+// Neighbouring elements of a row.
+struct Half8 {
+  lo: vec4<f16>,
+  hi: vec4<f16>,
+}
 
 struct Params {
   token_begin: u32,
@@ -45,8 +53,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> places: array<vec2<u32>>;         // [tokens] of (sequence, position)
 @group(0) @binding(2) var<storage, read> page_table: array<u32>;           // [sequences, max_pages]
 @group(0) @binding(3) var<storage, read> q_rope: array<vec4<f32>>;         // [tokens, HEADS, D]
-@group(0) @binding(5) var<storage, read> k_cache: array<vec4<u32>>;        // [rows, D] of f16
-@group(0) @binding(6) var<storage, read> v_cache: array<vec4<u32>>;        // [rows, D] of f16
 @group(0) @binding(7) var<storage, read_write> part_o: array<vec4<f32>>;   // [tokens, splits, HEADS, D]
 @group(0) @binding(8) var<storage, read_write> part_ml: array<vec2<f32>>;  // [tokens, splits, HEADS] of (max, sum)
 
@@ -78,14 +84,14 @@ fn main(
   let lane = li % SIZE;
   let table = place.x * params.max_pages;
 
-  var k_next: array<vec4<u32>, LOADS>;
-  var v_next: array<vec4<u32>, LOADS>;
+  var k_next: array<Fetched, LOADS>;
+  var v_next: array<Fetched, LOADS>;
   // The first keys and values are on their way while the queries are prepared.
   var page = page_table[table + begin / PAGE];
   for (var j = 0u; j < LOADS; j++) {
     let row = page * PAGE + min(begin + (li + j * WG) / STEPS, end - 1u) % PAGE;
-    k_next[j] = k_cache[row * STEPS + li % STEPS];
-    v_next[j] = v_cache[row * STEPS + li % STEPS];
+    k_next[j] = fetch_k(row, li % STEPS);
+    v_next[j] = fetch_v(row, li % STEPS);
   }
   page = page_table[table + min(begin + KEYS, end - 1u) / PAGE];
 
@@ -161,33 +167,27 @@ fn main(
     for (var j = 0u; j < LOADS; j++) {
       let key = (li + j * WG) / STEPS;
       let at = key * LD + li % STEPS * 8u;
-      let k = k_next[j];
-      let k0 = bitcast<vec2<f16>>(k.x);
-      let k1 = bitcast<vec2<f16>>(k.y);
-      let k2 = bitcast<vec2<f16>>(k.z);
-      let k3 = bitcast<vec2<f16>>(k.w);
-      ks[at] = k0.x;
-      ks[at + 1u] = k0.y;
-      ks[at + 2u] = k1.x;
-      ks[at + 3u] = k1.y;
-      ks[at + 4u] = k2.x;
-      ks[at + 5u] = k2.y;
-      ks[at + 6u] = k3.x;
-      ks[at + 7u] = k3.y;
+      let k = halves(k_next[j]);
+      ks[at] = k.lo.x;
+      ks[at + 1u] = k.lo.y;
+      ks[at + 2u] = k.lo.z;
+      ks[at + 3u] = k.lo.w;
+      ks[at + 4u] = k.hi.x;
+      ks[at + 5u] = k.hi.y;
+      ks[at + 6u] = k.hi.z;
+      ks[at + 7u] = k.hi.w;
       // A weight of zero does not silence what lies beyond the end, which may be anything.
-      let v = select(vec4<u32>(0u), v_next[j], base + key < end);
-      let v0 = bitcast<vec2<f16>>(v.x);
-      let v1 = bitcast<vec2<f16>>(v.y);
-      let v2 = bitcast<vec2<f16>>(v.z);
-      let v3 = bitcast<vec2<f16>>(v.w);
-      vs[at] = v0.x;
-      vs[at + 1u] = v0.y;
-      vs[at + 2u] = v1.x;
-      vs[at + 3u] = v1.y;
-      vs[at + 4u] = v2.x;
-      vs[at + 5u] = v2.y;
-      vs[at + 6u] = v3.x;
-      vs[at + 7u] = v3.y;
+      let v = halves(v_next[j]);
+      let v_lo = select(vec4<f16>(0.0), v.lo, base + key < end);
+      let v_hi = select(vec4<f16>(0.0), v.hi, base + key < end);
+      vs[at] = v_lo.x;
+      vs[at + 1u] = v_lo.y;
+      vs[at + 2u] = v_lo.z;
+      vs[at + 3u] = v_lo.w;
+      vs[at + 4u] = v_hi.x;
+      vs[at + 5u] = v_hi.y;
+      vs[at + 6u] = v_hi.z;
+      vs[at + 7u] = v_hi.w;
     }
     if (li == 0u) {
       atomicStore(&moved[0], 0u);
@@ -197,8 +197,8 @@ fn main(
     if (base + KEYS < end) {
       for (var j = 0u; j < LOADS; j++) {
         let row = page * PAGE + min(base + KEYS + (li + j * WG) / STEPS, end - 1u) % PAGE;
-        k_next[j] = k_cache[row * STEPS + li % STEPS];
-        v_next[j] = v_cache[row * STEPS + li % STEPS];
+        k_next[j] = fetch_k(row, li % STEPS);
+        v_next[j] = fetch_v(row, li % STEPS);
       }
       page = page_table[table + min(base + 2u * KEYS, end - 1u) / PAGE];
     }

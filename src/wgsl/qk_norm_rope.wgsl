@@ -4,7 +4,7 @@
 // up the squares of the whole head for itself: heads are short, and no invocation waits for another.
 // The order of additions depends on D alone.
 //
-// The library kv_store_* gives store_k2 and store_v2.
+// The library kv_store_* gives kv_row, store_k2 and store_v2.
 //
 // --- specialised ---
 const HEADS: u32 = 4u;     // query heads
@@ -22,7 +22,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> cache_rows: array<u32>;         // [tokens]
 @group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;        // [tokens, HALF] of (cos, sin)
 @group(0) @binding(3) var<storage, read> q_norm: array<f32>;             // [D8]
 @group(0) @binding(4) var<storage, read> k_norm: array<f32>;             // [D8]
@@ -43,7 +42,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     return;
   }
   let kv_head = (head - HEADS) % KV_HEADS;
-  let row = cache_rows[token] * KV_HEADS + kv_head;
+  let row = kv_row(token) * KV_HEADS + kv_head;
   if (head < HEADS + KV_HEADS) {
     let k = turned4(token, at, c, false);
     store_k2(row, c * 2u, k.xy);

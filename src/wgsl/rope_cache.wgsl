@@ -2,7 +2,7 @@
 // key and value into their row of the cache. One invocation makes four elements of one head. For head_dims whose pairs
 // do not fall into groups of four rows; others are rotated where the linear layers store them (out_rope_q, out_qkv).
 //
-// The library kv_store_* gives store_k2 and store_v2.
+// The library kv_store_* gives kv_row, store_k2 and store_v2.
 //
 // --- specialised ---
 const HEADS: u32 = 4u;       // query heads
@@ -13,7 +13,6 @@ const K_AT: u32 = 32u;       // where the key starts in a row of qkv; the value 
 const D8: u32 = (D + 7u) / 8u * 8u;
 const COLUMNS: u32 = D8 / 4u;
 
-@group(0) @binding(1) var<storage, read> cache_rows: array<u32>;         // [tokens]
 @group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;        // [tokens, D / 2] of (cos, sin)
 @group(0) @binding(4) var<storage, read> q: array<f32>;                  // [tokens, HEADS, D8]
 @group(0) @binding(5) var<storage, read> qkv: array<f32>;                // [tokens, QKV_STRIDE]
@@ -34,7 +33,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       turned(token, at, c * 4u + 2u, true), turned(token, at, c * 4u + 3u, true));
     return;
   }
-  let row = cache_rows[token];
+  let row = kv_row(token);
   let at = token * QKV_STRIDE + K_AT;
   if (head == HEADS) {
     store_k2(row, c * 2u, vec2<f32>(turned(token, at, c * 4u, false), turned(token, at, c * 4u + 1u, false)));

@@ -209,7 +209,7 @@ describe('commands', () => {
     expect(released).toMatchObject({
       layers: 61,
       tokenizer: false,
-      kv_bytes_per_token: { f16: 62464, f32: 124928 },
+      kv_bytes_per_token: { f16: 62464, f32: 124928, fp8: 61 * 2 * (256 + 4) },
     });
     expect(Math.round((released.parameters as number) / 1e9)).toBe(316);
     expect(Math.round((released.active_parameters as number) / 1e9)).toBe(38);
@@ -222,8 +222,8 @@ describe('commands', () => {
     expect(await json(['info', '--model', 'step35-flash'])).toMatchObject({
       layers: 45,
       // 12 full layers of 8 KV heads of 128; 33 sliding ones keep 512 positions.
-      kv_bytes_per_token: { f16: 12 * 2 * 8 * 128 * 2 },
-      window_bytes: { f16: 33 * 512 * 2 * 8 * 128 * 2 },
+      kv_bytes_per_token: { f16: 12 * 2 * 8 * 128 * 2, fp8: 12 * 2 * 8 * (128 + 4) },
+      window_bytes: { f16: 33 * 512 * 2 * 8 * 128 * 2, fp8: 33 * 512 * 2 * 8 * (128 + 4) },
       window: 512,
       draft_blocks: 3,
     });

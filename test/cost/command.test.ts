@@ -46,6 +46,16 @@ describe('step3 cost', () => {
     expect(sixteen.cards[0].dense_batch).toBeCloseTo(9.89e14 / 3.35e12, 9);
   });
 
+  it('counts the scales of an fp8 cache', async () => {
+    const stored = async (model: string, kv: string) =>
+      JSON.parse(await cost('--json', '--model', model, '--context', '100', '--kv', kv)).stored_bytes;
+    expect(await stored('step3', 'fp8')).toBe(61 * 2 * (256 + 4) * 100);
+    expect(await stored('step3', 'f16')).toBe(61 * 2 * 256 * 2 * 100);
+    // A latent and its rotary key are one row.
+    expect(await stored('deepseek-v3', 'fp8')).toBe(61 * (512 + 64 + 4) * 100);
+    await expect(cost('--kv', 'fp8', '--kv-bits', '8')).rejects.toThrow();
+  });
+
   it('counts weights, stored keys and values, and the wire', async () => {
     const read = async (...args: string[]) => JSON.parse(await cost('--json', '--hardware', 'h800', ...args));
     const [eight, four] = [await read(), await read('--weight-bits', '4')];

@@ -41,12 +41,14 @@ function plans(caps: Capabilities): Plan[] {
     const layout = weightLayout(config, () => ({ format: 'bf16' }), caps.maxBindingBytes);
     return [1, 2, 4, 16, 64].flatMap((batch) =>
       [256, 2048].flatMap((context) => {
-        const size = { sequences: batch, maxContext: context, together: 4, kv: 'f16' } as const;
-        const options = { layout, cache: cacheShape(config, 0, size), caps, deterministic: false };
-        return [
-          planDecode(config, options, batch, context),
-          planPrefill(config, options, 4, context, { kind: 'picked', rows: 1 }),
-        ];
+        return (['f16', 'fp8'] as const).flatMap((kv) => {
+          const size = { sequences: batch, maxContext: context, together: 4, kv };
+          const options = { layout, cache: cacheShape(config, 0, size), caps, deterministic: false };
+          return [
+            planDecode(config, options, batch, context),
+            planPrefill(config, options, 4, context, { kind: 'picked', rows: 1 }),
+          ];
+        });
       }),
     );
   });

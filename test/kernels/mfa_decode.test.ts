@@ -1,4 +1,4 @@
-import { attentionCase, mfa_decode } from '../../src/kernels/mfa_decode.ts';
+import { attentionCase, groupedHeads, mfa_decode } from '../../src/kernels/mfa_decode.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(mfa_decode);
@@ -12,4 +12,33 @@ const dealt = [
   { name: '36 heads of 512: odd quads', params: attentionCase(36, 512, 'f16', 1, 64, [[0, 34]]) },
 ];
 
-testKernel({ ...mfa_decode, name: 'mfa_decode', shapes: { ...mfa_decode.shapes, test: dealt } });
+/** Rows and scales of an e4m3 cache lie by pages and KV heads. */
+const fp8 = [
+  { name: 'fp8, context of one, head_dim 2', params: attentionCase(4, 2, 'fp8', 1, 64, [[0, 0]]) },
+  { name: 'fp8, odd heads, head_dim 10', params: attentionCase(7, 10, 'fp8', 2, 64, [[0, 99]]) },
+  { name: 'fp8, head_dim 512', params: attentionCase(5, 512, 'fp8', 1, 64, [[0, 40]]) },
+  {
+    name: 'fp8, 8 KV heads, ragged, window of 100 in a ring of 3 pages',
+    params: groupedHeads(
+      16,
+      8,
+      16,
+      'fp8',
+      2,
+      64,
+      [
+        [0, 500],
+        [0, 501],
+        [1, 98],
+        [2, 0],
+      ],
+      { window: 100, maxPages: 3 },
+    ),
+  },
+];
+
+testKernel({
+  ...mfa_decode,
+  name: 'mfa_decode',
+  shapes: { ...mfa_decode.shapes, test: [...dealt, ...fp8] },
+});

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PRESETS, preset } from '../../src/config/index.ts';
+import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import type { Plan } from '../../src/model/plan.ts';
@@ -93,6 +93,32 @@ describe('plans', () => {
         expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
     },
   );
+
+  it('keys and values of an fp8 cache pass through kv_pack, one call more per layer', () => {
+    for (const name of ['step3', 'step35-flash'] as const) {
+      const whole = PRESETS[name];
+      const plans = (['f16', 'fp8'] as const).map((kv) => {
+        const ring = { pagesEach: 9, pages: 36 };
+        const cache = { sequences: 4, maxContext: 1024, pages: 64, ring, kv };
+        const layout = weightLayout(whole, () => ({ format: 'bf16' }), 2 ** 33);
+        const caps = { ...BASELINE, maxBindingBytes: 2 ** 33 };
+        return planDecode(whole, { layout, cache, caps, deterministic: false }, 4, 1024);
+      });
+      const [f16, fp8] = plans;
+      expect(f16.calls.some((c) => c.kernel.name === 'kv_pack')).toBe(false);
+      expect(fp8.calls.length - f16.calls.length).toBe(whole.num_hidden_layers);
+      const kernels = fp8.calls.filter((c) => c.layer === 0).map((c) => c.kernel.name);
+      expect(kernels.indexOf('kv_pack')).toBeLessThan(kernels.indexOf('mfa_decode'));
+      const bytes = plans.map((plan) => plan.slots.get('layers.0.k_cache')?.bytes ?? 0);
+      const { kvHeads, headDim } = layerFacts(whole, 0).attention;
+      expect(bytes).toEqual([64 * 64 * kvHeads * headDim * 2, 64 * 64 * kvHeads * (headDim + 4)]);
+      // Values do not wait for the context, and their rows do not last.
+      expect(fp8.slots.get('v_rows')).toMatchObject({
+        bytes: 4 * kvHeads * headDim * 4,
+        purpose: 'activations',
+      });
+    }
+  });
 
   it('experts that lie in several buffers are read by one call, within default storage buffers', () => {
     const config = { ...PRESETS.step3, num_hidden_layers: 5 };

@@ -7,7 +7,15 @@ fn load_k4(row: u32, c: u32) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
 }
 
+fn k_scale(row: u32) -> f32 {
+  return 1.0;
+}
+
 fn load_v4(row: u32, c: u32) -> vec4<f32> {
   let v = v_cache[row * (D8 / 4u) + c];
   return vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
+}
+
+fn v_scale(row: u32) -> f32 {
+  return 1.0;
 }

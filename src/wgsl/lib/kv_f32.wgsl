@@ -6,6 +6,14 @@ fn load_k4(row: u32, c: u32) -> vec4<f32> {
   return k_cache[row * (D8 / 4u) + c];
 }
 
+fn k_scale(row: u32) -> f32 {
+  return 1.0;
+}
+
 fn load_v4(row: u32, c: u32) -> vec4<f32> {
   return v_cache[row * (D8 / 4u) + c];
+}
+
+fn v_scale(row: u32) -> f32 {
+  return 1.0;
 }

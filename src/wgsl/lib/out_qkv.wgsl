@@ -1,9 +1,7 @@
-// Results are a query's latent (stored in y), a key (rotated by turn_pairs) and a value, both written to the cache row of
-// their token. Padding rows of key and value have zero weights, which give the zeros that pad the cache.
+// Results are a query's latent (stored in y), a key (rotated by turn_pairs) and a value, both written to their token's row
+// (kv_store_*). Padding rows of key and value have zero weights, which give the zeros that pad the cache.
 // --- specialised ---
 const K_AT: u32 = 16u;  // where the key's rows start, a multiple of 8; the value's follow D8 later
-
-@group(0) @binding(9) var<storage, read> cache_rows: array<u32>;  // [tokens]
 
 fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
   if (n < K_AT) {
@@ -13,7 +11,7 @@ fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
     }
     return;
   }
-  let cache_row = cache_rows[row];
+  let cache_row = kv_row(row);
   if (n >= K_AT + D8) {
     let r = n - K_AT - D8;
     store_v2(cache_row, r / 2u, v.xy);

@@ -1,4 +1,4 @@
-// fp8: e4m3 bytes and an f32 scale for GROUP columns of a row.
+// fp8: e4m3 bytes and an f32 scale for GROUP columns of a row. The library e4m3 gives e4m3x4, which divides by 256.
 // --- specialised ---
 const GROUP: u32 = 128u;  // a multiple of 32, or at least a whole row
 
@@ -12,17 +12,7 @@ fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
   let base = row * whole_row(units * 8u + (cols + GROUP - 1u) / GROUP);
   let at = base / 4u + unit * 2u;
   let scale = bitcast<f32>(fetch_word(source, base + units * 8u + unit * 32u / GROUP));
-  // e4m3 has an exponent bias of 7, binary16 one of 15.
   return Unit(fetch(source, at), fetch(source, at + 1u), vec2<f32>(scale * 256.0), vec2<f32>(0.0));
-}
-
-// Four e4m3 numbers, each divided by 256: sign, exponent and mantissa moved to where binary16 has them. Subnormal ones
-// become subnormal in turn.
-fn e4m3x4(v: u32) -> vec4<f32> {
-  let even = v << 8u;
-  let a = unpack2x16float(((even >> 1u) & 0x3f803f80u) | (even & 0x80008000u));
-  let b = unpack2x16float(((v >> 1u) & 0x3f803f80u) | (v & 0x80008000u));
-  return vec4<f32>(a.x, b.x, a.y, b.y);
 }
 
 fn raw8(u: Unit, j: u32) -> Block8 {

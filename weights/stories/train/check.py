@@ -1,4 +1,5 @@
-"""Compare the model of the first stage, the student and the teacher: losses, expert usage, repetition, samples.
+"""Compare the model of the first stage, the student and the teacher: losses, expert usage, repetition, how well texts
+hold together, samples.
 
     python3 check.py --first run/first --tokenizer ../tokenizer.json --config teacher.json --run run --corpus CORPUS \\
         --out OUT --until S
@@ -12,12 +13,15 @@ import json
 import os
 import time
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from data import read_validation
 from evaluate import load_model, measure
+from gain import context_gain
 from model import Config, Model
+from renaming import drift
 from sample import SEPARATOR_ID, sample
 from train import device_name
 
@@ -44,6 +48,8 @@ PROMPTS = [
     "Every morning, a kind baker made bread for the whole village.",
 ]
 NEW_TOKENS = 200
+# Tokens of a held-out story that are continued to see whether names and things last.
+OPENING = 16
 PARTS = ["valid_tinystories", "valid_children", "valid_books"]
 
 
@@ -76,6 +82,24 @@ def continuations(model, tokenizer, temperature, until):
         "shortest": min(sizes),
     }
     return texts, figures
+
+
+def held_together(texts, judge, tokenizer):
+    """Figures of texts (token arrays of at least 100): names that drift, and what their beginnings tell of their ends."""
+    texts = [text[:NEW_TOKENS] for text in texts if len(text) >= 100]
+    figures = {"texts": len(texts)}
+    figures["names_drift"] = round(sum(drift(tokenizer.decode(t.tolist())) is not None for t in texts) / len(texts), 4)
+    if judge is not None:
+        gains = context_gain(judge, texts)
+        figures |= {"gain_median": round(float(np.median(gains)), 4), "gain_10": round(float(np.quantile(gains, 0.1)), 4)}
+    return figures
+
+
+def continued(model, openings, temperature, until):
+    """Stories that begin with the given tokens."""
+    prompts = [[SEPARATOR_ID, *opening] for opening in openings]
+    texts = sample(model, prompts, temperature, 0.9, NEW_TOKENS + 1, 6, until)
+    return [np.array(ids, np.uint16) for ids, _ in texts]
 
 
 def main():
@@ -124,6 +148,15 @@ def main():
             markdown += [f"**{p}**{t}\n" for p, t in zip(PROMPTS, texts)]
             write()
     documents = read_validation(args.corpus)
+    real = [np.array(e.ids, np.uint16) for e in tokenizer.encode_batch(documents["valid_tinystories"])]
+    openings, judge = [text[:OPENING].tolist() for text in real], models.get("teacher")
+    result["real"] = {"together": held_together(real, judge, tokenizer)}
+    for name, model in models.items():
+        texts = continued(model, openings, 0.7, args.until)
+        result[name]["together"] = held_together(texts, judge, tokenizer)
+        print(name, result[name]["together"], flush=True)
+    print("real", result["real"]["together"], flush=True)
+    write()
     for part in PARTS:
         for name, model in models.items():
             if time.time() > args.until:

@@ -17,8 +17,12 @@ import sys
 
 import numpy as np
 
+from renaming import renamed
+
 SEPARATOR = "<|endoftext|>"
 # Letters of valid_parts.txt, one a document of valid.txt: which part it belongs to.
+# How many times every story is read again with other names and things.
+RENAMINGS, RENAMING_SEED = 5, 41
 PARTS = {"t": "valid_tinystories", "c": "valid_children", "b": "valid_books"}
 
 
@@ -42,7 +46,7 @@ def held_back(document):
 
 
 def read_sources(corpus, extra_every=1):
-    """All parts: four to train on, `dev` for early stopping, three to report on."""
+    """All parts: four to train on, one of them renamed too, `dev` for early stopping, three to report on."""
     stories = read_documents(corpus, "train_tinystories")
     children = read_documents(corpus, "train_children")
     known = set(stories) | set(children)
@@ -53,6 +57,8 @@ def read_sources(corpus, extra_every=1):
         "extra": read_documents(corpus, "extra_books")[::extra_every],
         "dev": [d for d in stories if held_back(d)],
     }
+    random = np.random.default_rng(RENAMING_SEED)
+    sources["renamed"] = [renamed(d, random) for _ in range(RENAMINGS) for d in sources["stories"]]
     return sources | read_validation(corpus)
 
 

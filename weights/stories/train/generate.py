@@ -1,6 +1,7 @@
 """Let the teacher write stories and keep the good ones.
 
-    python3 generate.py --config teacher.json --data data.npz --weights run/teacher.pt --out run --until S
+    python3 generate.py --config teacher.json --data data.npz --tokenizer ../tokenizer.json --weights run/teacher.pt \\
+        --out run --until S
 
 Writes made.npz (made.tokens, made.starts, made.bytes as in data.npz) and log-made.jsonl; ends at once if made.npz
 exists. Openings come from the stories trained on, never from `dev` or the held-out parts.
@@ -12,8 +13,11 @@ import time
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
+from gain import context_gain
 from model import Config, Model
+from renaming import drift
 from sample import SEPARATOR_ID, sample
 from timed import Log, load_arrays
 from train import device_name
@@ -22,6 +26,8 @@ SEED = 31
 TEMPERATURE, TOP_P = 0.85, 0.95
 SHORTEST, LONGEST = 80, 400
 GRAM = 12
+# The share of held-back real stories that would not be kept for how little their ends follow from their beginnings.
+LEAST_GAIN = 0.25
 
 
 def documents(arrays, name):
@@ -49,10 +55,12 @@ def repetition(tokens, n=4):
 class Filter:
     """Says why a text is not kept, or None; remembers what it kept."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays, tokenizer, model):
+        self.tokenizer, self.model = tokenizer, model
         stories = documents(arrays, "stories")
+        self.gain = float(np.quantile(context_gain(model, documents(arrays, "dev")), LEAST_GAIN))
         self.repetition = float(np.quantile([repetition(d) for d in stories[:2000]], 0.9))
-        self.known = self.table(arrays, ["stories", "children"])
+        self.known = self.table(arrays, ["stories", "renamed", "children"])
         self.held_out = self.table(arrays, ["dev", "valid_tinystories", "valid_children"])
         self.seen = set()
 
@@ -67,10 +75,14 @@ class Filter:
         return (table[at] == found).mean()
 
     def reason(self, tokens):
+        """What is wrong with one text [tokens], but for what `together` says."""
         if not SHORTEST <= len(tokens) <= LONGEST:
             return "length"
         if repetition(tokens) > self.repetition:
             return "repeats"
+        drifted = drift(self.tokenizer.decode(tokens.tolist()))
+        if drifted is not None:
+            return drifted
         found = grams(tokens, GRAM)
         if self.share(found, self.held_out) > 0.1:
             return "held out"
@@ -81,6 +93,11 @@ class Filter:
             return "twice"
         self.seen.add(middle)
         return None
+
+    def together(self, texts):
+        """Those of the texts whose ends follow from their beginnings as in most real stories."""
+        gains = context_gain(self.model, texts)
+        return [text for text, gain in zip(texts, gains) if gain >= self.gain]
 
 
 def openings(stories, rows, random):
@@ -96,6 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", required=True)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--until", type=float, required=True)
@@ -113,23 +131,28 @@ def main():
         model.bfloat16()
         model.cos, model.sin = cos, sin  # angles stay float32
     arrays = load_arrays(args.data)
-    keep, stories, random = Filter(arrays), documents(arrays, "stories"), np.random.default_rng(SEED)
-    log(phase="start", repetition_limit=keep.repetition)
+    keep, random = Filter(arrays, Tokenizer.from_file(args.tokenizer), model), np.random.default_rng(SEED)
+    stories = documents(arrays, "renamed")
+    log(phase="start", repetition_limit=keep.repetition, gain_limit=keep.gain)
     kept, counts, batch, spent = [], {}, 0, 0.0
     while batch == 0 or time.time() + spent < args.until:
         began = time.time()
         prompts = openings(stories, args.rows, random)
         until = args.until - 2
         texts = sample(model, prompts, TEMPERATURE, TOP_P, LONGEST + 24, SEED + batch, until)
-        sampled = time.time() - began
+        sampled, good = time.time() - began, []
         for ids, ended in texts:
             tokens = np.array(ids, np.uint16)
             reason = keep.reason(tokens) if ended else "no end"
-            counts[reason or "kept"] = counts.get(reason or "kept", 0) + 1
             if reason is None:
-                kept.append(np.concatenate([[SEPARATOR_ID], tokens]).astype(np.uint16))
+                good.append(tokens)
+            else:
+                counts[reason] = counts.get(reason, 0) + 1
+        together = keep.together(good)
+        counts["apart"] = counts.get("apart", 0) + len(good) - len(together)
+        kept += [np.concatenate([[SEPARATOR_ID], tokens]).astype(np.uint16) for tokens in together]
         batch, spent = batch + 1, time.time() - began
-        log(phase="made", batch=batch, sampling=round(sampled, 1), batch_seconds=round(spent, 1), **counts)
+        log(phase="made", batch=batch, sampling=round(sampled, 1), batch_seconds=round(spent, 1), kept=len(kept), **counts)
     if not kept:
         log(phase="nothing kept")
         return

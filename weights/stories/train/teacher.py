@@ -20,8 +20,8 @@ from train import Evaluator, autocast, compile_model, device_name
 
 SEED = 11
 MUON_LR, ADAM_LR, DECAY = 0.02, 0.005, 0.1
-PRETRAIN = {"stories": 4, "children": 1, "books": 15, "extra": 20}
-FINISH = {"stories": 28, "children": 2, "books": 5, "extra": 5}
+PRETRAIN = {"stories": 2, "renamed": 6, "children": 1, "books": 14, "extra": 17}
+FINISH = {"stories": 13, "renamed": 17, "children": 2, "books": 4, "extra": 4}
 
 
 def cross_entropy(model, rows):
