@@ -102,9 +102,9 @@ function unpacked(name: string): FileSource {
 }
 
 async function contents(source: FileSource, file: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const opened = await source.open(file);
-  const bytes = await opened?.read(0, opened.size);
-  await opened?.close();
+  const range = await source.open(file);
+  const bytes = await range?.read(0, range.size);
+  await range?.close();
   return bytes;
 }
 
