@@ -1,20 +1,39 @@
-/** Reads the reference checkpoints under test/fixtures; large files are stored compressed, as FILE.br. */
-import { readFile } from 'node:fs/promises';
+/** Reads what lies under test/fixtures; its README says what that is. */
 import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
 import { readHeader } from '../src/weights/safetensors.ts';
-import { type FileSource, memoryFile } from '../src/weights/source.ts';
+import { decodeUtf8, type FileSource, memoryFile } from '../src/weights/source.ts';
 import { directorySource } from '../src/weights/source_node.ts';
+import { type DrawnFile, restore } from './drawn/restore.ts';
 
 /** Reference inputs and outputs of one checkpoint. */
 export interface Golden {
   readonly folder: string;
-  /** The folder with its compressed files as what they were. */
+  /** The folder as published. */
   readonly source: FileSource;
   readonly tokens: number[];
   /** [tokens, vocab_size] */
   readonly logits: Float32Array;
   readonly vocab: number;
+  /** Of the later checkpoints: what else is known of them. */
+  readonly facts?: GoldenFacts;
+}
+
+/** `golden.json`. */
+interface GoldenFacts {
+  /** Greedy continuation of `tokens`. */
+  readonly expected_tokens: number[];
+  /** Of GGUF files: texts with their ids. */
+  readonly tokenizer?: readonly { readonly text: string; readonly ids: number[] }[];
+}
+
+/** Tensors of a safetensors file in memory. */
+interface Tensors {
+  readonly names: readonly string[];
+  shape(tensor: string): readonly number[];
+  bytes(tensor: string): Uint8Array<ArrayBuffer>;
+  i32(tensor: string): Int32Array;
+  f32(tensor: string): Float32Array<ArrayBuffer>;
 }
 
 /** Path of a fixture. */
@@ -25,41 +44,81 @@ export function fixture(name: string): string {
 /** The bytes of one fixture, given as FOLDER/FILE. */
 export async function readFixture(path: string): Promise<Uint8Array<ArrayBuffer>> {
   const [folder, file] = path.split('/');
-  const opened = (await fixtureSource(folder).open(file))!;
-  const bytes = await opened.read(0, opened.size);
-  await opened.close();
-  return bytes;
+  return (await contents(fixtureSource(folder), file))!;
 }
 
-/** A folder of fixtures, in which FILE.br stands for FILE. */
-export function fixtureSource(name: string): FileSource {
-  const folder = directorySource(fixture(name));
+/** The tensors of a safetensors fixture, given as FOLDER/FILE. */
+export async function readTensors(path: string): Promise<Tensors> {
+  const file = await readFixture(path);
+  const { tensors } = await readHeader(memoryFile(path, file));
+  const find = (name: string) => tensors.find((tensor) => tensor.name === name)!;
+  const bytes = (name: string) => file.slice(find(name).begin, find(name).begin + find(name).bytes);
   return {
-    name: folder.name,
+    names: tensors.map(({ name }) => name),
+    shape: (name) => find(name).shape,
+    bytes,
+    i32: (name) => new Int32Array(bytes(name).buffer),
+    f32: (name) => new Float32Array(bytes(name).buffer),
+  };
+}
+
+/** What was opened before, by path: unpacking and restoring take time, and tests open the same files again. */
+const opened = new Map<string, Promise<Uint8Array | undefined>>();
+
+/** A folder of fixtures as published: FILE.br stands for FILE, and FILE.drawn is restored (`drawn/restore.ts`). */
+export function fixtureSource(name: string): FileSource {
+  const folder = unpacked(name);
+  return {
+    ...folder,
     async open(file) {
-      const packed = await folder.open(`${file}.br`);
-      if (packed === undefined) return folder.open(file);
-      const bytes = brotliDecompressSync(await packed.read(0, packed.size));
-      await packed.close();
-      return memoryFile(file, new Uint8Array(bytes));
+      const path = `${name}/${file}`;
+      if (!opened.has(path)) opened.set(path, published(folder, file));
+      const bytes = await opened.get(path);
+      return bytes === undefined ? undefined : memoryFile(file, bytes);
     },
   };
 }
 
-export async function readGolden(name: string): Promise<Golden> {
-  const bytes = await readFile(fixture(`${name}/golden.safetensors`));
-  const { tensors } = await readHeader(memoryFile('golden.safetensors', bytes));
-  const part = (tensor: string): ArrayBuffer => {
-    const info = tensors.find((t) => t.name === tensor)!;
-    return new Uint8Array(bytes).slice(info.begin, info.begin + info.bytes).buffer;
+async function published(folder: FileSource, file: string): Promise<Uint8Array | undefined> {
+  const kept = await contents(folder, `${file}.drawn`);
+  if (kept === undefined) return contents(folder, file);
+  const drawn: DrawnFile = JSON.parse(decodeUtf8('drawn.json', (await contents(folder, 'drawn.json'))!));
+  const open: FileSource['open'] = async (other) =>
+    other === file ? memoryFile(file, kept) : folder.open(other);
+  return restore({ ...folder, open }, drawn);
+}
+
+/** A folder of fixtures in which FILE.br stands for FILE. */
+function unpacked(name: string): FileSource {
+  const folder = directorySource(fixture(name));
+  return {
+    name: folder.name,
+    async open(file) {
+      const packed = await contents(folder, `${file}.br`);
+      return packed === undefined ? folder.open(file) : memoryFile(file, brotliDecompressSync(packed));
+    },
+    list: async () => (await folder.list!()).map((file) => file.replace(/(\.drawn)?(\.br)?$/, '')),
   };
-  const vocab = tensors.find((t) => t.name === 'logits')!.shape[1];
+}
+
+async function contents(source: FileSource, file: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const range = await source.open(file);
+  const bytes = await range?.read(0, range.size);
+  await range?.close();
+  return bytes;
+}
+
+export async function readGolden(name: string): Promise<Golden> {
+  const source = fixtureSource(name);
+  const tensors = await readTensors(`${name}/golden.safetensors`);
+  const text = await contents(source, 'golden.json');
   return {
     folder: fixture(name),
-    source: fixtureSource(name),
-    tokens: [...new Int32Array(part('input_ids'))],
-    logits: new Float32Array(part('logits')),
-    vocab,
+    source,
+    tokens: [...tensors.i32('input_ids')],
+    logits: tensors.f32('logits'),
+    vocab: tensors.shape('logits')[1],
+    ...(text === undefined ? {} : { facts: JSON.parse(decodeUtf8('golden.json', text)) }),
   };
 }
 

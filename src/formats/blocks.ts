@@ -5,7 +5,10 @@
 import { f16ToNumber, type PlainFormat, type WeightFormat } from '../tensor.ts';
 import type { PlaneBits } from './planes.ts';
 
-/** Scale and shift of 16 neighbouring columns: a weight is `scale * level + shift`, rounded to f32 after each. */
+/**
+ * Scale and shift of 16 neighbouring columns: a weight is `scale * level + shift`, rounded to f32 after each. Where there is
+ * no shift it is -0, which leaves every number, -0 too, as it is.
+ */
 export interface Affine {
   scale: number;
   shift: number;
@@ -96,7 +99,7 @@ function small(
     },
     affine(scales, _, out) {
       out.scale = f16(scales, 0);
-      out.shift = min ? f16(scales, 2) : 0;
+      out.shift = min ? f16(scales, 2) : -0;
     },
   };
 }
@@ -195,7 +198,7 @@ const q3_k: BlockFormat = {
     const low = (scales[h & 7] >>> (4 * (h >> 3))) & 15;
     const high = (scales[8 + (h & 3)] >>> (2 * (h >> 2))) & 3;
     out.scale = f16(scales, 12) * ((low | (high << 4)) - 32);
-    out.shift = 0;
+    out.shift = -0;
   },
 };
 
@@ -217,7 +220,7 @@ const q6_k: BlockFormat = {
   },
   affine(scales, h, out) {
     out.scale = f16(scales, 16) * ((scales[h] << 24) >> 24);
-    out.shift = 0;
+    out.shift = -0;
   },
 };
 
@@ -237,7 +240,7 @@ const iq4_xs: BlockFormat = {
     const low = (scales[4 + (j >> 1)] >>> (4 * (j & 1))) & 15;
     const high = ((scales[2] | (scales[3] << 8)) >>> (2 * j)) & 3;
     out.scale = f16(scales, 0) * ((low | (high << 4)) - 32);
-    out.shift = 0;
+    out.shift = -0;
   },
 };
 
@@ -254,7 +257,7 @@ const mxfp4: BlockFormat = {
   },
   affine(scales, _, out) {
     out.scale = 2 ** (scales[0] - 128);
-    out.shift = 0;
+    out.shift = -0;
   },
 };
 

@@ -35,7 +35,7 @@ export const GROUP_FORMATS: Readonly<Record<'fp8' | 'int4', GroupFormat>> = {
     affine(word, out) {
       u32[0] = word;
       out.scale = f32[0];
-      out.shift = 0;
+      out.shift = -0;
       out.zero = 0;
     },
   },
@@ -50,7 +50,7 @@ export const GROUP_FORMATS: Readonly<Record<'fp8' | 'int4', GroupFormat>> = {
     affine(word, out) {
       u32[0] = word & ~15;
       out.scale = f32[0];
-      out.shift = 0;
+      out.shift = -0;
       out.zero = word & 15;
     },
   },

@@ -211,7 +211,6 @@ function decode16(
   out: Float64Array | Float32Array,
 ): void {
   for (let i = at; i < at + count; i++) {
-    const product = Math.fround((levels[q[i]] - zero) * scale);
-    out[i] = shift === 0 ? product : Math.fround(product + shift);
+    out[i] = Math.fround(Math.fround((levels[q[i]] - zero) * scale) + shift);
   }
 }

@@ -1,31 +1,36 @@
-/** One row of every block type with the numbers that ggml's own code makes of it. */
-import { readFileSync } from 'node:fs';
-import type { WeightFormat } from '../../src/tensor.ts';
+/** Rows of every block type with the numbers that ggml's own code makes of them; see test/fixtures/README.md. */
+import { packRows } from '../../src/formats/index.ts';
+import { isPlain, type WeightFormat } from '../../src/tensor.ts';
+import { readTensors } from '../golden.ts';
 
-const FILE = new URL('../fixtures/ggml-blocks/blocks.safetensors', import.meta.url);
-
-export interface GgmlRow {
+export interface GgmlRows {
   readonly format: WeightFormat;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly rows: number;
+  readonly cols: number;
+  /** Of a row in a file. */
+  readonly fileBytes: number;
+  /** The rows as they lie on the device. */
+  readonly packed: Uint8Array<ArrayBuffer>;
+  /** [rows, cols] */
   readonly values: Float32Array<ArrayBuffer>;
 }
 
-export function ggmlRows(): GgmlRow[] {
-  const file = readFileSync(FILE);
-  const length = Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.toString('utf8', 8, 8 + length));
-  const part = (name: string) => {
-    const [begin, end] = header[name].data_offsets;
-    return new Uint8Array(file.subarray(8 + length + begin, 8 + length + end));
-  };
-  return Object.keys(header)
+export async function ggmlRows(): Promise<GgmlRows[]> {
+  const tensors = await readTensors('ggml-blocks/blocks.safetensors');
+  return tensors.names
     .filter((name) => name.endsWith('.bytes'))
     .map((name) => {
       const type = name.slice(0, -'.bytes'.length);
-      return {
-        format: type.toLowerCase() as WeightFormat,
-        bytes: part(name),
-        values: new Float32Array(part(`${type}.f32`).buffer),
-      };
+      const [rows, cols] = tensors.shape(`${type}.f32`);
+      const format = type.toLowerCase() as WeightFormat;
+      const bytes = tensors.bytes(name);
+      const packed = isPlain(format) ? bytes : packRows({ format }, cols, { values: bytes }, rows);
+      const values = tensors.f32(`${type}.f32`);
+      return { format, rows, cols, fileBytes: bytes.length / rows, packed, values };
     });
+}
+
+/** Bit patterns, so that 0 and -0 differ. */
+export function bitsOf(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.slice().buffer);
 }

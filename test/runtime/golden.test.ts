@@ -3,7 +3,7 @@ import { loadModel } from '../../src/runtime/load_model.ts';
 import { readGolden, worst } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
-/** The published reference logits, made by other people's code in float64 (see test/fixtures/README.md). */
+/** The published reference logits, made by other people's code (see test/fixtures/README.md). */
 const MODELS = [
   { name: 'step3-tiny' },
   { name: 'step3-small-bf16' },

@@ -6,10 +6,9 @@ import { loadModel } from '../../src/runtime/load_model.ts';
 import type { Model } from '../../src/runtime/model.ts';
 import { perplexity, textTokens } from '../../src/runtime/perplexity.ts';
 import { loadTokenizer, type TextCodec } from '../../src/runtime/text.ts';
-import { readHeader } from '../../src/weights/safetensors.ts';
-import { decodeUtf8, memoryFile } from '../../src/weights/source.ts';
+import { decodeUtf8 } from '../../src/weights/source.ts';
 import { directorySource } from '../../src/weights/source_node.ts';
-import { fixture, readFixture } from '../golden.ts';
+import { fixture, readFixture, readTensors } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
 const STORIES = fileURLToPath(new URL('../../weights/stories', import.meta.url));
@@ -46,25 +45,19 @@ async function reference(): Promise<{
   logits: Float32Array;
   vocab: number;
 }> {
-  const bytes = await readFixture('stories/logits.safetensors');
-  const { tensors } = await readHeader(memoryFile('logits.safetensors', bytes));
-  const info = (name: string) => tensors.find((t) => t.name === name)!;
-  const data = (name: string) => bytes.slice(info(name).begin, info(name).begin + info(name).bytes).buffer;
+  const tensors = await readTensors('stories/logits.safetensors');
   const rows = (name: string) => {
-    const [count, width] = info(name).shape;
-    const values = new Int32Array(data(name));
+    const [count, width] = tensors.shape(name);
+    const values = tensors.i32(name);
     return Array.from({ length: count }, (_, i) => [...values.subarray(i * width, (i + 1) * width)]);
   };
-  const lengths = tensors.some((t) => t.name === 'lengths')
-    ? [...new Int32Array(data('lengths'))]
-    : undefined;
-  const ids = rows('input_ids').map((row, i) => row.slice(0, lengths?.[i] ?? row.length));
-  const shape = info('logits').shape;
+  const lengths = tensors.i32('lengths');
+  const [step] = tensors.f32('logit_step');
   return {
-    ids,
+    ids: rows('input_ids').map((row, i) => row.slice(0, lengths[i])),
     positions: rows('positions'),
-    logits: new Float32Array(data('logits')),
-    vocab: shape[shape.length - 1],
+    logits: Float32Array.from(new Int16Array(tensors.bytes('logits').buffer), (steps) => steps * step),
+    vocab: tensors.shape('logits')[2],
   };
 }
 

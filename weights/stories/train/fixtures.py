@@ -2,7 +2,8 @@
 
     python3 fixtures.py MODEL_DIR CORPUS OUT_DIR
 
-logits.safetensors   input_ids [20, 48], lengths [20], positions [20, 8], logits [20, 8, vocab]
+logits.safetensors   input_ids [20, 48], lengths [20], positions [20, 8], logits [20, 8, vocab] as 16-bit multiples of
+                     logit_step
 valid-sample.txt     the first held-out stories, about 20 kB
 perplexity.json      its perplexity, with its tokens and how the windows are cut
 tokenizer-cases.json 1,000 strings with their ids, and id sequences with their text
@@ -48,6 +49,10 @@ def routing_margin(model, ids):
     return min(margins)
 
 
+# Logits are kept to half of this, a twentieth of the tolerance of the test that reads them; +-64 fit into 16 bits.
+LOGIT_STEP = 2.0**-9
+
+
 @torch.no_grad()
 def logits_fixture(model, tokenizer, parts, length=48, count=8):
     """Logits at eight positions of the first tokens of 20 documents without near ties in the routing."""
@@ -65,7 +70,16 @@ def logits_fixture(model, tokenizer, parts, length=48, count=8):
         h, _ = model(torch.tensor([row]))
         logits[i] = model.logits(h)[0, positions[i].long()]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int32)
-    return {"input_ids": ids, "lengths": lengths, "positions": positions, "logits": logits}
+    steps = (logits / LOGIT_STEP).round()
+    if steps.abs().max() > 32767:
+        raise ValueError(f"logits beyond 16 bits: {logits.abs().max()}")
+    return {
+        "input_ids": ids,
+        "lengths": lengths,
+        "positions": positions,
+        "logits": steps.to(torch.int16),
+        "logit_step": torch.tensor([LOGIT_STEP]),
+    }
 
 
 @torch.no_grad()
