@@ -1,4 +1,5 @@
 /** Checks a kernel before it is timed: two of its test shapes in full, and a few rows of the shape to be timed. */
+import { BUFFER_NAMES } from '../kernels/buffers.ts';
 import { type AnyKernel, bindingBytes, type Matrix, type Values, type Variant } from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
@@ -158,8 +159,9 @@ function reference(
     const { spec, values } = contents[name];
     const [rows, cols] = spec.dims;
     const unitRows = values.length / cols;
-    // Only the matrix that is cut into shards is numbered by them.
-    const at = (name === 'w' ? spot.row : undefined) ?? ((r: number) => r);
+    // Only the matrix that is cut into shards is numbered by them, in each of its buffers.
+    const cut = (BUFFER_NAMES as readonly string[]).includes(name);
+    const at = (cut ? spot.row : undefined) ?? ((r: number) => r);
     const row = (r: number, out: Float64Array): void => {
       const begin = (at(r) % unitRows) * cols;
       out.set((values as Float64Array).subarray(begin, begin + cols));

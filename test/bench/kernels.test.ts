@@ -54,6 +54,16 @@ describe.skipIf(gpu === undefined)('benchKernels', () => {
     }
   });
 
+  it('checks experts that lie in several buffers', async () => {
+    const cases = [...pick('moe.gate_up_proj', [1]), ...pick('moe_down', [4])].map((one) => {
+      const params = one.params as { shard: { expertCount: number } };
+      const { expertCount } = params.shard;
+      const first = Math.ceil(expertCount / 2);
+      return { ...one, params: { ...params, buffers: [first, expertCount - first] } as never };
+    });
+    for (const row of await rows(cases)) expect(row, JSON.stringify(row)).toMatchObject({ status: 'ok' });
+  });
+
   it('does not time a kernel that fails a test shape', async () => {
     const [good] = pick('rmsnorm');
     const wrong = {
