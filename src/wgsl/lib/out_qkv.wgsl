@@ -3,17 +3,7 @@
 // --- specialised ---
 const K_AT: u32 = 16u;  // where the key's rows start, a multiple of 8; the value's follow D8 later
 
-// Where key and value go, and the turns of the key's pairs; to be asked for while the sums are still being made.
-struct Kept {
-  cache_row: u32,
-  turns: vec4<f32>,
-}
-
-fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return Kept(kv_row(row), turns_of(row, n - min(n, K_AT)));
-}
-
-fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
+fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
   if (n < K_AT) {
     let at = row * params.y_stride + n;
     for (var i = 0u; i < 4u; i++) {
@@ -21,7 +11,7 @@ fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
     }
     return;
   }
-  let cache_row = kept.cache_row;
+  let cache_row = kv_row(row);
   if (n >= K_AT + D8) {
     let r = n - K_AT - D8;
     store_v2(cache_row, r / 2u, v.xy);
@@ -34,11 +24,18 @@ fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
     store_k2(cache_row, r / 2u + 1u, v.zw);
     return;
   }
-  let turned = turn_pairs(kept.turns, v);
+  let turned = turn_pairs(turns_of(row, r), v);
   store_k2(cache_row, r / 4u, turned.xy);
   store_k2(cache_row, r / 4u + D / 4u, turned.zw);
 }
 
-fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
-  out4_kept(out_kept(row, n, count), row, n, v, count);
+// Asked for before the sums, cache row and turns cost large matrices a tenth of their speed.
+alias Kept = bool;
+
+fn out_kept(row: u32, n: u32, count: u32) -> Kept {
+  return true;
+}
+
+fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
+  out4(row, n, v, count);
 }
