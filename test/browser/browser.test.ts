@@ -74,7 +74,7 @@ async function browse<T>(url: string, done: Promise<T>): Promise<T> {
       done,
       ended.then((how) => Promise.reject(new Error(`the browser ended (${how}): ${said}`))),
       new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`the page reported nothing in 110 s: ${said}`)), 110_000);
+        timer = setTimeout(() => reject(new Error(`the page reported nothing in 240 s: ${said}`)), 240_000);
       }),
     ]);
   } finally {
@@ -130,7 +130,7 @@ it('loads a model by URL, computes the reference logits and generates', async (c
   // The weights came by byte ranges.
   expect(server.served).toContain('/model/model.safetensors 206');
   expect(server.served).not.toContain('/model/model.safetensors 200');
-}, 120_000);
+}, 260_000);
 
 /** The same continuation on the interpreter. */
 async function greedy(folder: string, prompt: readonly number[]): Promise<number[]> {

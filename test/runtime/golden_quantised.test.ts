@@ -8,7 +8,7 @@ import { gpu } from '../harness.ts';
 /** Chunks of 7 tokens go through matvec, of 24 through matmul as whole prompts do, which spares compiling. */
 const CHUNKS = {
   'step3-fp8': 7,
-  'step35-awq-int4': 7,
+  'step35-awq-int4': 24,
   'step35-gguf-q8_0': 24,
   'step35-gguf-q4_k_s': 24,
 };
