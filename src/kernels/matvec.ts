@@ -88,7 +88,10 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary:
     'y = out(norm(x) Wᵀ) for few tokens; RMSNorm, SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => linearLibs(p, true, walkLibs(p, p.buffers)),
+  libs: (p) => [
+    ...linearLibs(p, true, walkLibs(p, p.buffers)),
+    ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),
+  ],
   check: (p) => linearCheck('matvec', p),
   constants: (p) => ({
     WG: workgroup(p),

@@ -21,7 +21,7 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
   name: 'mfa_matrix',
   summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 or fp8 cache',
   variants: [MATRIX_UNITS],
-  libs: (p) => (p.kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages'] : ['lib/kv_half_f16']),
+  libs: (p) => (p.kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] : ['lib/kv_half_f16']),
   check(p) {
     mfa_decode.check(p);
     if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;

@@ -1,6 +1,6 @@
-// KV cache of e4m3 bytes with an f32 scale per row for matrix units: eight elements per load, as binary16. Their bits move
-// to where binary16 has them, which divides by 256 (e4m3 has an exponent bias of 7, binary16 one of 15); the scale, times
-// 256, multiplies them. Rounding there is 2^-7 times as coarse as that of the cache.
+// KV cache of e4m3 bytes with an f32 scale per row for matrix units: eight elements per load, as binary16. Their bits are
+// of numbers divided by 256 (e4m3_bits); the scale, times 256, multiplies them. Rounding there is 2^-7 times as coarse as
+// that of the cache.
 @group(0) @binding(5) var<storage, read> k_cache: array<vec2<u32>>;
 @group(0) @binding(6) var<storage, read> v_cache: array<vec2<u32>>;
 
@@ -25,8 +25,8 @@ fn halves(f: Fetched) -> Half8 {
 }
 
 fn e4m3_halves(v: u32) -> vec4<f16> {
-  let even = v << 8u;
-  let a = bitcast<vec2<f16>>(((even >> 1u) & 0x3f803f80u) | (even & 0x80008000u));
-  let b = bitcast<vec2<f16>>(((v >> 1u) & 0x3f803f80u) | (v & 0x80008000u));
+  let bits = e4m3_bits(v);
+  let a = bitcast<vec2<f16>>(bits.x);
+  let b = bitcast<vec2<f16>>(bits.y);
   return vec4<f16>(a.x, b.x, a.y, b.y);
 }

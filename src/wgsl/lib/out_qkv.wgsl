@@ -28,14 +28,3 @@ fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
   store_k2(cache_row, r / 4u, turned.xy);
   store_k2(cache_row, r / 4u + D / 4u, turned.zw);
 }
-
-// Asked for before the sums, cache row and turns cost large matrices a tenth of their speed.
-alias Kept = bool;
-
-fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return true;
-}
-
-fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
-  out4(row, n, v, count);
-}

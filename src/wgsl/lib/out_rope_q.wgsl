@@ -15,14 +15,3 @@ fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
   y[at + r / 2u + D / 2u] = turned.z;
   y[at + r / 2u + D / 2u + 1u] = turned.w;
 }
-
-// Asked for before the sums, turns cost large matrices a tenth of their speed.
-alias Kept = bool;
-
-fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return true;
-}
-
-fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
-  out4(row, n, v, count);
-}

@@ -5,14 +5,3 @@ fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
     y[at + i] = v[i];
   }
 }
-
-// Nothing has to be known of memory before.
-alias Kept = bool;
-
-fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return true;
-}
-
-fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
-  out4(row, n, v, count);
-}

@@ -17,14 +17,3 @@ fn swiglu(gate: f32, up: f32) -> f32 {
   }
   return silu * up;
 }
-
-// Nothing has to be known of memory before.
-alias Kept = bool;
-
-fn out_kept(row: u32, n: u32, count: u32) -> Kept {
-  return true;
-}
-
-fn out4_kept(kept: Kept, row: u32, n: u32, v: vec4<f32>, count: u32) {
-  out4(row, n, v, count);
-}
