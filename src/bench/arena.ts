@@ -2,13 +2,14 @@
  * Calls that are timed for calibration. Their weights and caches are ranges of one large buffer that is filled once, so
  * that hundreds of shapes cost no allocation, and successive dispatches read ranges that no cache holds.
  */
-import { type AnyKernel, bindingBytes, type Variant } from '../kernels/kernel.ts';
+import { type AnyKernel, type BindingSpec, bindingBytes, type Variant } from '../kernels/kernel.ts';
+import { probe_copy } from '../kernels/probe_copy.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
-import { fillBuffer } from '../runtime/fill.ts';
+import { fillBuffer, fillRange } from '../runtime/fill.ts';
 import { GpuMemory } from '../runtime/memory.ts';
 import { type CompiledKernel, type PipelineCache, uniformBytes } from '../runtime/pipelines.ts';
-import { benchContents, isStreamed } from './contents.ts';
+import { benchContents, type Contents, isStreamed } from './contents.ts';
 
 /** Offsets of storage bindings are multiples of this on every adapter. */
 const ALIGN = 256;
@@ -47,6 +48,30 @@ export class Arena {
   }
 }
 
+/** The bindings of a call that lie in the arena: weights and caches, and with weights the gains of their norm. */
+function farBindings<P>(kernel: AnyKernel, p: P): ReadonlySet<string> {
+  const all = Object.entries<BindingSpec>(kernel.bindings(p));
+  const far = all.filter((entry) => isStreamed(...entry));
+  if (far.length === 0) return new Set();
+  return new Set(
+    [...far, ...all.filter(([, { weight, use }]) => weight === true && use === 'in')].map(([name]) => name),
+  );
+}
+
+/** A dispatch that can be encoded. */
+interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** Where a binding lies. */
+interface Place {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
 /** One call, ready to be dispatched. */
 export class ProbeCall {
   readonly compiled: CompiledKernel;
@@ -55,6 +80,7 @@ export class ProbeCall {
   readonly workingSet: number;
   readonly #groups: GPUBindGroup[] = [];
   readonly #memory: GpuMemory;
+  #fresh: Dispatch | undefined;
   #turn = 0;
 
   private constructor(
@@ -71,8 +97,9 @@ export class ProbeCall {
 
   /** Bytes of a call's weights and caches. */
   static streamedBytes<P>(kernel: AnyKernel, p: P): number {
+    const far = farBindings(kernel, p);
     return Object.entries(kernel.bindings(p))
-      .filter((entry) => isStreamed(...entry))
+      .filter(([name]) => far.has(name))
       .reduce((sum, [, spec]) => sum + Math.ceil(bindingBytes(spec) / ALIGN) * ALIGN, 0);
   }
 
@@ -108,26 +135,27 @@ export class ProbeCall {
       // What is not cached is as cold as it can be made.
       cached ? Math.min(each, touched) : Math.max(stride * ranges, COLD_BYTES),
     );
-    const contents = benchContents(kernel, p, 1, (name, spec) => !isStreamed(name, spec));
+    const far = farBindings(kernel, p);
+    const contents = benchContents(kernel, p, 1, (name) => !far.has(name));
+    const places = new Map(Object.entries(await call.#placeInputs(gpu, pipelines, contents)));
+    const specs = kernel.bindings(p);
     const uniforms = uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p));
-    const buffers = new Map<string, GPUBuffer>();
     for (const { name } of compiled.wgsl.bindings) {
       const own = contents[name];
-      const uniform = !(name in kernel.bindings(p));
-      if (own === undefined && !uniform) continue;
+      const uniform = !(name in specs);
+      if (places.has(name) || (own === undefined && !uniform)) continue;
       const bytes = uniform ? uniforms : padded(own.unit);
       const size = uniform ? uniforms.length : bindingBytes(own.spec);
       const usage = uniform ? GPUBufferUsage.UNIFORM : GPUBufferUsage.STORAGE;
       const buffer = memory.create(name, size, usage | GPUBufferUsage.COPY_DST, 'activations');
       if (bytes.length > 0) fillBuffer(gpu.device, buffer, bytes);
-      buffers.set(name, buffer);
+      places.set(name, { buffer, offset: 0, size: buffer.size });
     }
-    const specs = kernel.bindings(p);
     for (let range = 0; range < ranges; range++) {
       let offset = range * stride;
       const entries = compiled.wgsl.bindings.map(({ index, name }) => {
-        const buffer = buffers.get(name);
-        if (buffer !== undefined) return { binding: index, resource: { buffer } };
+        const place = places.get(name);
+        if (place !== undefined) return { binding: index, resource: place };
         const size = bindingBytes(specs[name]);
         const resource = { buffer: arena.buffer, offset, size: Math.ceil(size / 4) * 4 };
         offset += Math.ceil(size / ALIGN) * ALIGN;
@@ -136,6 +164,53 @@ export class ProbeCall {
       call.#groups.push(gpu.device.createBindGroup({ layout: compiled.layout, entries }));
     }
     return call;
+  }
+
+  /** Lays the inputs out one after the other in a buffer, beside a copy that `freshen` writes them from. */
+  async #placeInputs(
+    gpu: Gpu,
+    pipelines: PipelineCache,
+    contents: Readonly<Record<string, Contents>>,
+  ): Promise<Record<string, Place>> {
+    const inputs = Object.entries(contents).filter(([, { spec }]) => spec.use === 'in');
+    const sizes = inputs.map(([, { spec }]) => Math.ceil(bindingBytes(spec) / 4) * 4);
+    const total = sizes.reduce((sum, size) => sum + Math.ceil(size / ALIGN) * ALIGN, 0);
+    if (total === 0) return {};
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+    const buffer = this.#memory.create('inputs', total, usage, 'activations');
+    const copy = this.#memory.create('copy of the inputs', total, usage, 'activations');
+    const places: Record<string, Place> = {};
+    let offset = 0;
+    inputs.forEach(([name, { unit }], i) => {
+      const size = sizes[i];
+      for (const to of [buffer, copy]) {
+        if (unit.length > 0) fillRange(gpu.device, to, offset, size, padded(unit));
+      }
+      places[name] = { buffer, offset, size };
+      offset += Math.ceil(size / ALIGN) * ALIGN;
+    });
+    const params = { vectors: total / 16 };
+    const { pipeline, layout, wgsl } = await pipelines.get(probe_copy, params, probe_copy.variants[0]);
+    const words = uniformBytes(probe_copy, wgsl, probe_copy.uniforms(params));
+    const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const uniforms = this.#memory.create('params', words.length, uniform, 'activations');
+    fillBuffer(gpu.device, uniforms, words);
+    const by: Record<string, GPUBuffer> = { x: copy, y: buffer };
+    const entries = wgsl.bindings.map(({ index, name }) => ({
+      binding: index,
+      resource: { buffer: by[name] ?? uniforms },
+    }));
+    const group = gpu.device.createBindGroup({ layout, entries });
+    this.#fresh = { pipeline, group, workgroups: probe_copy.workgroups(params, 1) };
+    return places;
+  }
+
+  /** Writes the inputs anew, as the call before would: from then on they lie where results of other units lie. */
+  freshen(pass: GPUComputePassEncoder): void {
+    if (this.#fresh === undefined) return;
+    pass.setPipeline(this.#fresh.pipeline);
+    pass.setBindGroup(0, this.#fresh.group);
+    pass.dispatchWorkgroups(...this.#fresh.workgroups);
   }
 
   /** Encodes dispatches, each over the next range. */

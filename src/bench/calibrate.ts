@@ -13,15 +13,7 @@ import type { Gpu } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import { Arena, ProbeCall } from './arena.ts';
 import { benchCost } from './contents.ts';
-import {
-  dispatchLatencies,
-  passCost,
-  roundTrips,
-  stepCosts,
-  switchCost,
-  type TimedCall,
-  timerStep,
-} from './latencies.ts';
+import { dispatchLatencies, passCost, roundTrips, stepCosts, timerStep } from './latencies.ts';
 import {
   arithmeticSpread,
   type Bench,
@@ -31,10 +23,11 @@ import {
   readRate,
   writeCurve,
 } from './machine.ts';
+import { ClockGuard, measureWithin, type WithinOptions } from './mock_step.ts';
 import type { ProbeShape } from './probe_shape.ts';
 import { probeShapes } from './probe_shapes.ts';
 import { obstacle } from './setup.ts';
-import { GpuClock, type MeasureOptions, measure, quantile, type Timing } from './timing.ts';
+import { GpuClock, quantile, type Timing } from './timing.ts';
 
 /** How much is measured, and who is told. */
 export interface CalibrateOptions {
@@ -57,9 +50,12 @@ const FAST_GBPS = 150;
 /** Calls that should take longer than this are left out: slow adapters get by with the smaller ones. */
 const LONGEST_US = 12_000;
 
-/** How probes are measured: where memory is fast, after enough of the same for the clock to have risen. */
-const LONG: MeasureOptions = { samples: 7, sampleUs: 300, warmMs: 25 };
-const SHORT: MeasureOptions = { samples: 5, sampleUs: 200, warmMs: 2 };
+/** How probes are measured where memory is fast, and elsewhere. */
+const STEADY: WithinOptions = { pairs: 14, passUs: 400 };
+const BRIEF: WithinOptions = { pairs: 4, passUs: 200 };
+
+/** Times that a probe is measured anew because the clock fell. */
+const RETRIES = 2;
 
 /** Calls that are compiled and bound before the first of them is timed: while the host is busy, the clock falls. */
 const ABREAST = 16;
@@ -91,6 +87,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
   const { onProgress = () => {}, filter = () => true } = options;
   const bench: Bench = { gpu, pipelines: new PipelineCache(gpu.device), clock: new GpuClock(gpu) };
   let arena: Arena | undefined;
+  let guard: ClockGuard | undefined;
+  const mock: ProbeCall[] = [];
   try {
     let done = 0;
     let parts = 200;
@@ -115,25 +113,27 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     arena = new Arena(gpu, bytes);
     const shapes = shortEnough(probeShapes(gpu.caps, !fast).filter(filter), gpu, machine);
     parts = done + shapes.length + 2;
+    next('a step to measure within');
+    guard = fast ? await ClockGuard.create(bench) : undefined;
+    for (const probe of unlike(shapes)) mock.push(await readied(bench, arena, probe));
     const measured: Measured[] = [];
-    const chain: TimedCall[] = [];
-    let long: TimedCall | undefined;
     for (let at = 0; at < shapes.length; at += ABREAST) {
-      const some = shapes.slice(at, at + ABREAST);
-      const found = await timeProbes(bench, arena, some, fast, ({ kernel, shape }) =>
+      const some = shapes.slice(at, at + ABREAST).map(({ probe }) => probe);
+      // Where calls run on a processor, others hardly matter, and would only hide what is measured.
+      const found = await timeProbes(bench, arena, fast ? mock : [], some, guard, ({ kernel, shape }) =>
         next(`${kernel.name} ${shape}`),
       );
       measured.push(...found);
       gpu.check();
     }
     next('steps');
-    for (const one of shortCalls(measured)) chain.push(await again(bench, arena, one, fast));
     const longest = measured.reduce((a, b) => (b.timing.us > a.timing.us ? b : a));
-    long = await again(bench, arena, longest, fast);
-    const switched = await switchCost(bench, chain);
-    const pass = await passCost(bench, chain);
-    const steps = await stepCosts(bench, chain, long);
-    for (const { call } of [...chain, long]) call.dispose();
+    const long = { call: await readied(bench, arena, longest.probe), us: longest.timing.us };
+    mock.push(long.call);
+    await guard?.rise(RISE_MS);
+    const calls = mock.slice(0, -1);
+    const pass = await passCost(bench, calls);
+    const steps = await stepCosts(bench, calls, long);
     next('round trips');
     const trips = await roundTrips(bench);
     onProgress('done', parts, parts);
@@ -158,7 +158,6 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
       units,
       dispatch_us: latency.dependent,
       independent_us: latency.independent,
-      switch_us: switched,
       pass_us: pass,
       round_trip_us: trips,
       gap_us: steps.gap,
@@ -167,6 +166,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
       families: families(measured, machine, latency.dependent.median),
     };
   } finally {
+    for (const call of mock) call.dispose();
+    guard?.dispose();
     arena?.dispose();
     bench.clock.dispose();
   }
@@ -192,81 +193,88 @@ const IDEAL: Law = {
   ...{ bandwidth: 1, arithmetic: 0.3 },
 };
 
+/** A probe and the microseconds that it could take at best. */
+interface Expected {
+  readonly probe: ProbeShape;
+  readonly us: number;
+}
+
 /** The probes that do not take long; of a family of long ones, the shortest that its law needs. */
-function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine): ProbeShape[] {
+function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine): Expected[] {
   const timed = probes.map((probe) => {
     const work = probeWork(probe, gpu);
     const us = timeOf(termsOf(IDEAL, work, machine, Number.POSITIVE_INFINITY));
     return { probe, us, family: `${work.family} ${probe.cached}` };
   });
-  return timed
-    .filter(({ us, family }) => {
-      const shorter = timed.filter((other) => other.family === family && other.us < us).length;
-      return us <= LONGEST_US || shorter < LEAST_PROBES;
-    })
-    .map(({ probe }) => probe);
+  return timed.filter(({ us, family }) => {
+    const shorter = timed.filter((other) => other.family === family && other.us < us).length;
+    return us <= LONGEST_US || shorter < LEAST_PROBES;
+  });
 }
 
-/** Readies all of `probes` that fit, then times them without a pause in between. */
-async function timeProbes(
+/** The shortest call of every kernel. */
+function unlike(probes: readonly Expected[]): ProbeShape[] {
+  const shortest = new Map<string, Expected>();
+  for (const one of probes) {
+    const known = shortest.get(one.probe.kernel.name);
+    if (known === undefined || one.us < known.us) shortest.set(one.probe.kernel.name, one);
+  }
+  return [...shortest.values()].map(({ probe }) => probe);
+}
+
+/** A probe, compiled and bound. */
+async function readied(
   { gpu, pipelines, clock }: Bench,
   arena: Arena,
+  probe: ProbeShape,
+): Promise<ProbeCall> {
+  const { kernel, params, cached } = probe;
+  const variant = pickVariant(kernel, gpu.caps);
+  const { streamed } = probeWork(probe, gpu);
+  const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
+  // Drivers may put off part of the work until a pipeline is first used.
+  await clock.pass((pass) => {
+    call.freshen(pass);
+    call.encode(pass, 1);
+  });
+  return call;
+}
+
+/** Readies all of `probes` that fit, then times them, each within `step`, without a pause in between. */
+async function timeProbes(
+  bench: Bench,
+  arena: Arena,
+  step: readonly ProbeCall[],
   probes: readonly ProbeShape[],
-  fast: boolean,
+  guard: ClockGuard | undefined,
   onProbe: (probe: ProbeShape) => void,
 ): Promise<Measured[]> {
+  const { gpu, clock } = bench;
   const ready: { probe: ProbeShape; call: ProbeCall }[] = [];
   try {
     for (const probe of probes) {
-      const { kernel, params, cached } = probe;
+      const { kernel, params } = probe;
       onProbe(probe);
-      const variant = pickVariant(kernel, gpu.caps);
       if (ProbeCall.streamedBytes(kernel, params) > arena.bytes) continue;
-      if (obstacle(kernel, params, variant, gpu.caps) !== undefined) continue;
-      const { streamed } = probeWork(probe, gpu);
-      const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
-      ready.push({ probe, call });
-      // Drivers may put off part of the work until a pipeline is first used.
-      await clock.pass((pass) => call.encode(pass, 1));
+      if (obstacle(kernel, params, pickVariant(kernel, gpu.caps), gpu.caps) !== undefined) continue;
+      ready.push({ probe, call: await readied(bench, arena, probe) });
     }
+    await guard?.rise(RISE_MS);
     const found: Measured[] = [];
     for (const { probe, call } of ready) {
-      const options = !fast ? SHORT : found.length === 0 ? { ...LONG, warmMs: RISE_MS } : LONG;
-      const timing = await measure(clock, call.encode.bind(call), options);
-      found.push({ probe, work: probeWork(probe, gpu), workingSet: call.workingSet, timing });
+      let timing = await measureWithin(clock, step, call, guard === undefined ? BRIEF : STEADY);
+      for (let retry = 0; retry < RETRIES && (await guard?.isSlow()) === true; retry++) {
+        await guard?.rise();
+        timing = await measureWithin(clock, step, call, STEADY);
+      }
+      // A call that takes less than the clock's noise, which no law could be fitted to.
+      if (timing.us > 0)
+        found.push({ probe, work: probeWork(probe, gpu), workingSet: call.workingSet, timing });
     }
     return found;
   } finally {
     for (const { call } of ready) call.dispose();
   }
-}
-
-/** The shortest call of each family, of the eight shortest families. */
-function shortCalls(measured: readonly Measured[]): Measured[] {
-  const shortest = new Map<string, Measured>();
-  for (const one of measured) {
-    const known = shortest.get(one.work.family);
-    if (known === undefined || one.timing.us < known.timing.us) shortest.set(one.work.family, one);
-  }
-  return [...shortest.values()].sort((a, b) => a.timing.us - b.timing.us).slice(0, 8);
-}
-
-/** A measured probe, bound once more, and timed once more beside those that it will be compared with. */
-async function again(
-  bench: Bench,
-  arena: Arena,
-  { probe, work }: Measured,
-  fast: boolean,
-): Promise<TimedCall> {
-  const { kernel, params, cached } = probe;
-  const variant = pickVariant(kernel, bench.gpu.caps);
-  const call = await ProbeCall.create(arena, bench.pipelines, kernel, params, variant, cached, work.streamed);
-  const { us } = await measure(bench.clock, call.encode.bind(call), {
-    samples: 7,
-    sampleUs: 300,
-    warmMs: fast ? 100 : 10,
-  });
-  return { call, us };
 }
 
 /** Laws by family, with how well they fit. */

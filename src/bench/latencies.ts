@@ -1,16 +1,10 @@
-/** Probes of what lies between dispatches: barriers, changes of pipeline, passes, submits, the host. */
+/** Probes of what lies between dispatches: barriers, passes, submits, the host. */
 import type { Spread } from '../cost/calibration.ts';
 import { probe_fma } from '../kernels/probe_fma.ts';
 import type { ProbeCall } from './arena.ts';
 import { type Bench, spreadOf } from './machine.ts';
 import { KernelSetup } from './setup.ts';
-import { measure, quantile, readTimestamps } from './timing.ts';
-
-/** A call with the microseconds that it takes when it follows itself. */
-export interface TimedCall {
-  readonly call: ProbeCall;
-  readonly us: number;
-}
+import { type EncodePass, measure, readTimestamps } from './timing.ts';
 
 const ONE = { rounds: 1, workgroups: 1 } as const;
 
@@ -54,72 +48,28 @@ export async function timerStep({ gpu, pipelines, clock }: Bench): Promise<numbe
   return steps.length === 0 ? 1 : Math.max(1, Math.min(...steps));
 }
 
-/** Times through the chain in one pass. */
-const REPEATS = 8;
+/** Pairs of passes, the first of which warm up. */
+const PASS_PAIRS = 12;
+const WARM_PAIRS = 3;
 
-/**
- * What a dispatch costs more when the one before used another pipeline: the calls of a chain in turn, less each of them
- * several times in a row, sample by sample.
- */
-export async function switchCost({ clock }: Bench, chain: readonly TimedCall[]): Promise<Spread> {
-  const samples: number[] = [];
-  for (let sample = 0; sample < 15; sample++) {
-    const apart = await clock.pass((pass) => {
-      for (const { call } of chain) call.encode(pass, REPEATS);
-    });
-    const mixed = await clock.pass((pass) => {
-      for (let i = 0; i < REPEATS; i++) for (const { call } of chain) call.encode(pass, 1);
-    });
-    // In a row, too, the first of each follows another pipeline.
-    samples.push((mixed - apart) / (chain.length * (REPEATS - 1)));
-  }
-  return spreadOf(samples.slice(3));
-}
+/** Times through the calls in the longer pass of a pair. */
+const LONGER = 5;
 
-/** What a pass of a single dispatch shows beyond the dispatch's own time, over the calls of a chain. */
-export async function passCost(bench: Bench, chain: readonly TimedCall[]): Promise<Spread> {
-  const { gpu } = bench;
+/** What a pass shows by its timestamps beyond its calls: a pass of all calls once, less a share of one of several times. */
+export async function passCost({ gpu, clock }: Bench, calls: readonly ProbeCall[]): Promise<Spread> {
   if (!gpu.timestamps) return { median: 0, p10: 0, p90: 0 };
-  const { device } = gpu;
-  const count = chain.length * REPEATS;
-  const querySet = device.createQuerySet({ type: 'timestamp', count: 2 * count });
-  const size = count * 16;
-  const resolved = device.createBuffer({
-    size,
-    usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+  const through =
+    (times: number): EncodePass =>
+    (pass) => {
+      for (let i = 0; i < times; i++) for (const call of calls) call.encode(pass, 1);
+    };
+  const encodes = Array.from({ length: 2 * PASS_PAIRS }, (_, i) => through(i % 2 === 0 ? 1 : LONGER));
+  const times = await clock.passes(encodes);
+  const extra = Array.from({ length: PASS_PAIRS }, (_, i) => {
+    const [once, longer] = times.slice(2 * i, 2 * i + 2);
+    return once - (longer - once) / (LONGER - 1);
   });
-  const staging = device.createBuffer({ size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
-  try {
-    const extra: number[] = [];
-    for (let sample = 0; sample < 7; sample++) {
-      const encoder = device.createCommandEncoder();
-      for (let i = 0; i < count; i++) {
-        const pass = encoder.beginComputePass({
-          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-        });
-        chain[i % chain.length].call.encode(pass, 1);
-        pass.end();
-      }
-      encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
-      encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
-      device.queue.submit([encoder.finish()]);
-      const words = await readTimestamps(gpu, staging);
-      // The first sample warms up.
-      if (sample === 0) continue;
-      chain.forEach(({ us }, at) => {
-        const spans = Array.from({ length: REPEATS }, (_, i) => {
-          const span = 2 * (i * chain.length + at);
-          return Number(words[span + 1] - words[span]) / 1000;
-        });
-        extra.push(quantile(spans, 0.5) - us);
-      });
-    }
-    return spreadOf(extra);
-  } finally {
-    querySet.destroy();
-    resolved.destroy();
-    staging.destroy();
-  }
+  return spreadOf(extra.slice(WARM_PAIRS));
 }
 
 /** Submits that are under way at a time, as in generation. */
@@ -135,10 +85,10 @@ interface Stream {
   readonly encodes: readonly number[];
 }
 
-/** Runs the chain again and again, `repeats` times per submit, with a small readback each, as decoding does. */
+/** Runs the calls again and again, `repeats` times per submit, with a small readback each, as decoding does. */
 async function stream(
   { gpu }: Bench,
-  chain: readonly TimedCall[],
+  calls: readonly ProbeCall[],
   repeats: number,
   submits: number,
 ): Promise<Stream> {
@@ -171,7 +121,7 @@ async function stream(
             },
           },
     );
-    for (let r = 0; r < repeats; r++) for (const { call } of chain) call.encode(pass, 1);
+    for (let r = 0; r < repeats; r++) for (const call of calls) call.encode(pass, 1);
     pass.end();
     if (querySet !== undefined) encoder.resolveQuerySet(querySet, 2 * at, 2, source, 0);
     encoder.copyBufferToBuffer(source, 0, staging[at], 0, 16);
@@ -200,22 +150,28 @@ async function stream(
   };
 }
 
-/** What passes between steps on the device, and what the host takes per step and per dispatch. */
+/** Microseconds of a step that takes the device longer than the host. */
+const LONG_STEP_US = 1500;
+
+/**
+ * What passes between steps on the device, and what the host takes per step and per dispatch. `long`: a call, and the
+ * microseconds that it takes.
+ */
 export async function stepCosts(
   bench: Bench,
-  chain: readonly TimedCall[],
-  long: TimedCall,
+  calls: readonly ProbeCall[],
+  long: { readonly call: ProbeCall; readonly us: number },
 ): Promise<{ gap: Spread; hostStep: Spread; hostDispatch: Spread }> {
-  // Work that takes the device longer than the host: the intervals are those of the device.
-  const repeats = Math.max(1, Math.ceil(1500 / long.us));
-  const { intervals, spans } = await stream(bench, [long], repeats, 32);
+  // The intervals are those of the device.
+  const repeats = Math.max(1, Math.ceil(LONG_STEP_US / long.us));
+  const { intervals, spans } = await stream(bench, [long.call], repeats, 32);
   const gap = bench.gpu.timestamps
     ? spreadOf(intervals.map((interval, i) => interval - spans[i]))
     : { median: 0, p10: 0, p90: 0 };
-  const few = spreadOf((await stream(bench, chain, 1, 40)).encodes);
+  const few = spreadOf((await stream(bench, calls, 1, 40)).encodes);
   const more = 24;
-  const many = spreadOf((await stream(bench, chain, more, 24)).encodes);
-  return { gap, ...lineThrough(few, many, chain.length, chain.length * more) };
+  const many = spreadOf((await stream(bench, calls, more, 24)).encodes);
+  return { gap, ...lineThrough(few, many, calls.length, calls.length * more) };
 }
 
 /**

@@ -2,6 +2,7 @@
 import type { BandwidthPoint, Spread } from '../cost/calibration.ts';
 import { KernelError } from '../errors.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
+import { probe_copy } from '../kernels/probe_copy.ts';
 import { probe_fma } from '../kernels/probe_fma.ts';
 import { probe_fma_f16 } from '../kernels/probe_fma_f16.ts';
 import { probe_matrix } from '../kernels/probe_matrix.ts';
@@ -46,7 +47,7 @@ function rateOf(amount: number, { us, p10, p90 }: Timing): Spread {
 
 /** @throws KernelError when a probe computes something wrong on this adapter. */
 export async function checkProbes({ gpu, pipelines }: Bench): Promise<void> {
-  const probes: AnyKernel[] = [probe_read, probe_write, probe_fma];
+  const probes: AnyKernel[] = [probe_read, probe_write, probe_copy, probe_fma];
   if (gpu.caps.shaderF16 === true) probes.push(probe_fma_f16);
   if (gpu.caps.matrixUnits) probes.push(probe_matrix);
   for (const kernel of probes) {

@@ -35,6 +35,12 @@ const BUDGET_US = 20_000;
 /** Most samples. */
 const MAX_SAMPLES = 25;
 
+/** Passes of a submit. */
+const MAX_PASSES = 32;
+
+/** Encodes the dispatches of a pass. */
+export type EncodePass = (pass: GPUComputePassEncoder) => void;
+
 /** Encodes some number of dispatches into a pass. */
 export type Encode = (pass: GPUComputePassEncoder, dispatches: number) => void;
 
@@ -51,16 +57,16 @@ export class GpuClock {
     this.#gpu = gpu;
     this.kind = gpu.timestamps ? 'gpu' : 'wall';
     this.#queries = gpu.timestamps
-      ? gpu.device.createQuerySet({ label: 'clock', type: 'timestamp', count: 2 })
+      ? gpu.device.createQuerySet({ label: 'clock', type: 'timestamp', count: 2 * MAX_PASSES })
       : undefined;
     this.#resolved = gpu.device.createBuffer({
       label: 'clock',
-      size: 16,
+      size: 16 * MAX_PASSES,
       usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
     });
     this.#staging = gpu.device.createBuffer({
       label: 'clock readback',
-      size: 16,
+      size: 16 * MAX_PASSES,
       usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     });
   }
@@ -70,25 +76,50 @@ export class GpuClock {
    *
    * @throws what the device reports.
    */
-  async pass(encode: (pass: GPUComputePassEncoder) => void): Promise<number> {
+  async pass(encode: EncodePass): Promise<number> {
+    return (await this.#submit([encode]))[0];
+  }
+
+  /**
+   * Runs passes and returns the microseconds of each: with timestamps in submits of as many as fit, so that the GPU does
+   * not wait for the host between them.
+   *
+   * @throws what the device reports.
+   */
+  async passes(encodes: readonly EncodePass[]): Promise<number[]> {
+    const each = this.kind === 'gpu' ? MAX_PASSES : 1;
+    const times: number[] = [];
+    for (let at = 0; at < encodes.length; at += each) {
+      times.push(...(await this.#submit(encodes.slice(at, at + each))));
+    }
+    return times;
+  }
+
+  async #submit(encodes: readonly EncodePass[]): Promise<number[]> {
     const { device } = this.#gpu;
     const querySet = this.#queries;
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass(
-      querySet === undefined
-        ? {}
-        : { timestampWrites: { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } },
-    );
-    encode(pass);
-    pass.end();
-    if (querySet !== undefined) encoder.resolveQuerySet(querySet, 0, 2, this.#resolved, 0);
-    encoder.copyBufferToBuffer(this.#resolved, 0, this.#staging, 0, 16);
+    encodes.forEach((encode, i) => {
+      const pass = encoder.beginComputePass(
+        querySet === undefined
+          ? {}
+          : {
+              timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+            },
+      );
+      encode(pass);
+      pass.end();
+    });
+    const size = 16 * encodes.length;
+    if (querySet !== undefined) encoder.resolveQuerySet(querySet, 0, 2 * encodes.length, this.#resolved, 0);
+    encoder.copyBufferToBuffer(this.#resolved, 0, this.#staging, 0, size);
     const commands = encoder.finish();
     const start = performance.now();
     device.queue.submit([commands]);
-    const [begin, end] = await readTimestamps(this.#gpu, this.#staging);
+    const words = await readTimestamps(this.#gpu, this.#staging);
     const wall = (performance.now() - start) * 1000;
-    return querySet === undefined ? wall : Number(end - begin) / 1000;
+    if (querySet === undefined) return [wall];
+    return encodes.map((_, i) => Number(words[2 * i + 1] - words[2 * i]) / 1000);
   }
 
   /** Microseconds by the wall from submitting an empty command buffer with a copy until its result is readable. */

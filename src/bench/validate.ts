@@ -1,5 +1,5 @@
-/** Decoding steps as predicted and as measured: each call on its own, and whole steps as generation runs them. */
-import { type Calibration, passUs } from '../cost/calibration.ts';
+/** Decoding steps as predicted and as measured: whole, as generation runs them, and without each kind of call in turn. */
+import type { Calibration } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
 import {
@@ -43,14 +43,19 @@ export interface ValidatedStep extends DecodeCase {
   readonly tokensPerSecond: number;
   readonly mbuPercent: number;
   readonly mfuPercent: number;
-  /** Absent without timestamps. */
+  /** Those that could be told from noise; none without timestamps. */
   readonly calls: readonly ComparedCalls[];
   /** Distinct experts of a mixture layer: expected of even routing, and the mean over layers that was chosen. */
   readonly experts: { readonly expected: number; readonly chosen: number } | undefined;
 }
 
-/** Most runs of which each call's median is taken. */
-const ROUNDS = 7;
+/** Milliseconds of whole steps that each group of calls is compared with, and how many steps that may be. */
+const PAIRS_MS = 24;
+const LEAST_PAIRS = 7;
+const MOST_PAIRS = 60;
+
+/** What generation reads of a step. */
+const READ = [{ slot: 'next_tokens', bytes: 4 }];
 
 export function compared(predicted: number, measured: number): Compared {
   return { predicted, measured, errorPercent: (predicted / measured - 1) * 100 };
@@ -79,7 +84,7 @@ export async function validateStep(
     dispatchUs: dispatch_us.median,
     roundTripUs: round_trip_us.median,
   });
-  const calls = await compareCalls(model, wanted, prediction, calibration);
+  const calls = await compareCalls(model, wanted, prediction, row.gpuMs);
   const scale = prediction.tpotMs / row.tpotMs;
   return {
     ...wanted,
@@ -96,65 +101,83 @@ export async function validateStep(
   };
 }
 
-/** Every call in a pass of its own, less what such a pass costs. */
+/** Calls of one name in all layers, by their indices. */
+function callGroups(prediction: Prediction): number[][] {
+  const groups = new Map<string, number[]>();
+  prediction.calls.forEach((call, i) => {
+    const name = `${layerless(call.label)} ${call.kernel}`;
+    groups.set(name, [...(groups.get(name) ?? []), i]);
+  });
+  return [...groups.values()];
+}
+
+/**
+ * What the calls of each name take within the step: the time of whole steps less that of steps without them, in turn. The
+ * others then work on what an earlier step left, which takes as long. Calls that noise hides are not compared.
+ */
 async function compareCalls(
   model: Model,
   wanted: DecodeCase,
   prediction: Prediction,
-  calibration: Calibration,
+  stepMs: number | undefined,
 ): Promise<ComparedCalls[]> {
   const executor = gpuOf(model);
-  if (!executor.gpu.timestamps) return [];
-  const count = Math.min(ROUNDS, wanted.steps);
-  const measured = await withSequences(model, { ...wanted, steps: count }, async (_, rewind) => {
-    const prepared = await model.decodePlan(wanted.batch, wanted.context + count);
-    const { calls } = prepared.plan;
-    // One for each round: reading them in between would let the GPU idle.
-    const querySets = Array.from({ length: count }, () =>
-      executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length }),
-    );
-    const step = (querySet: GPUQuerySet) => executor.run(prepared, [], { querySet, first: 0, perCall: true });
+  if (stepMs === undefined) return [];
+  const groups = callGroups(prediction);
+  const pairs = Math.round(Math.min(MOST_PAIRS, Math.max(LEAST_PAIRS, PAIRS_MS / stepMs)));
+  const times = await withSequences(model, { ...wanted, steps: 1 }, async (_, rewind) => {
+    const prepared = await model.decodePlan(wanted.batch, wanted.context + 1);
+    const querySet = executor.gpu.device.createQuerySet({ type: 'timestamp', count: 4 * pairs });
+    const step = (first: number, without?: ReadonlySet<number>) => {
+      const run = executor.run(prepared, READ, { querySet, first, perCall: false }, without);
+      rewind();
+      return run;
+    };
     try {
-      const queue = await warmUp(executor, () => step(querySets[0]), rewind);
-      for (const querySet of querySets) {
-        if (queue.length === executor.depth) await queue.shift();
-        queue.push(step(querySet));
+      const found: (number | undefined)[] = [];
+      const queue = await warmUp(executor, () => step(0), rewind);
+      for (const group of groups) {
+        const without = new Set(group);
+        for (let i = 0; i < 2 * pairs; i++) {
+          if (queue.length === executor.depth) await queue.shift();
+          queue.push(i % 2 === 0 ? step(2 * i) : step(2 * i, without));
+        }
+        await Promise.all(queue.splice(0));
+        const spans = await resolveSpans(executor, querySet, 2 * pairs);
+        found.push(resolved(Array.from({ length: pairs }, (_, i) => spans[2 * i] - spans[2 * i + 1])));
       }
-      await Promise.all(queue);
-      const rounds: number[][] = [];
-      for (const querySet of querySets) rounds.push(await resolveSpans(executor, querySet, calls.length));
-      return calls.map((_call, i) => ({
-        us: quantile(
-          rounds.map((round) => round[i]),
-          0.5,
-        ),
-      }));
+      return found;
     } finally {
-      for (const querySet of querySets) querySet.destroy();
+      querySet.destroy();
     }
   });
-  const groups = new Map<string, { first: number; calls: number; us: number; predicted: number }>();
-  prediction.calls.forEach((call, i) => {
-    const name = `${layerless(call.label)} ${call.kernel}`;
-    const group = groups.get(name) ?? { first: i, calls: 0, us: 0, predicted: 0 };
-    group.calls++;
-    // Timestamps have a step of their own, so that a short call may seem to take less than its pass.
-    group.us += Math.max(calibration.timer_ns / 1e3, measured[i].us - passUs(calibration));
-    group.predicted += call.us;
-    groups.set(name, group);
-  });
-  return [...groups.values()]
-    .sort((a, b) => b.us - a.us)
-    .map(({ first, calls, us, predicted }) => {
-      const { label, kernel, family, work, bound } = prediction.calls[first];
-      return {
-        label: layerless(label),
-        ...{ kernel, family, calls, bound },
-        bytes: work.cost.bytesRead + work.cost.bytesWritten,
-        flops: work.cost.flops,
-        ...compared(predicted, us),
-      };
-    });
+  return groups
+    .flatMap((group, i): ComparedCalls[] => {
+      const us = times[i];
+      if (us === undefined) return [];
+      const { label, kernel, family, work, bound } = prediction.calls[group[0]];
+      const predicted = group.reduce((sum, at) => sum + prediction.calls[at].us, 0);
+      return [
+        {
+          label: layerless(label),
+          ...{ kernel, family, calls: group.length, bound },
+          bytes: work.cost.bytesRead + work.cost.bytesWritten,
+          flops: work.cost.flops,
+          ...compared(predicted, us),
+        },
+      ];
+    })
+    .sort((a, b) => b.measured - a.measured);
+}
+
+/**
+ * The median of differences; undefined where noise hides it: where the error of that median, estimated from the middle half
+ * of the differences, is more than a fifth of it.
+ */
+export function resolved(differences: readonly number[]): number | undefined {
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => quantile(differences, q));
+  const error = (0.93 * (high - low)) / Math.sqrt(differences.length);
+  return error < middle / 5 ? middle : undefined;
 }
 
 /** The checkpoint's words with `*` for the layer. */

@@ -234,10 +234,7 @@ export function plotStep(step: NamedStep): PlotStep {
   const measuredParts = PARTS.map(() => 0);
   const predictedParts = PARTS.map(() => 0);
   for (const { label, measured } of step.calls) measuredParts[partOf(label)] += measured / 1e3;
-  for (const { label, us, switchUs } of step.prediction.calls) {
-    predictedParts[partOf(label)] += us / 1e3;
-    predictedParts[PARTS.length - 1] += switchUs / 1e3;
-  }
+  for (const { label, us } of step.prediction.calls) predictedParts[partOf(label)] += us / 1e3;
   const measured = step.gpuMs ?? step.tpotMs;
   const sum = measuredParts.reduce((a, b) => a + b, 0);
   measuredParts[PARTS.length - 1] = Math.max(0, measured.measured - sum);

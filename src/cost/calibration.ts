@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.ts';
 import type { Law } from './law.ts';
 
 /** Changes when files of an earlier version cannot be used any more. */
-export const CALIBRATION_FORMAT = 3;
+export const CALIBRATION_FORMAT = 4;
 
 /** A measured figure: median, and the 10th and 90th percentile. */
 export interface Spread {
@@ -71,9 +71,7 @@ export interface Calibration {
   /** A dispatch of one workgroup: after one whose result it overwrites, after one that it has nothing to do with. */
   readonly dispatch_us: Spread;
   readonly independent_us: Spread;
-  /** What a dispatch of another pipeline than the one before costs more. */
-  readonly switch_us: Spread;
-  /** What a pass with one dispatch shows by its timestamps beyond that dispatch. */
+  /** What a pass shows by its timestamps beyond its dispatches. */
   readonly pass_us: Spread;
   /** Submit and readback by the wall, and what passes between steps that follow each other. */
   readonly round_trip_us: Spread;
@@ -85,20 +83,17 @@ export interface Calibration {
 }
 
 /**
- * Microseconds that a pass shows by its timestamps beyond its dispatch, to be taken off measured calls. Noise can make the
- * measured difference negative; then it is taken as nothing, since no pass makes its dispatch faster.
+ * Microseconds that a pass shows by its timestamps beyond its dispatches. Noise can make the measured difference negative;
+ * then it is taken as nothing, since no pass makes its dispatches faster.
  */
 export function passUs(calibration: Pick<Calibration, 'pass_us'>): number {
   return Math.max(0, calibration.pass_us.median);
 }
 
 /** What of a calibration is noise and is not used as measured, in sentences for people. */
-export function calibrationNotes(
-  calibration: Pick<Calibration, 'pass_us' | 'switch_us' | 'gap_us'>,
-): string[] {
+export function calibrationNotes(calibration: Pick<Calibration, 'pass_us' | 'gap_us'>): string[] {
   const differences = [
-    ['the time of a pass around a call', calibration.pass_us],
-    ['the time of changing pipelines', calibration.switch_us],
+    ['the time of a pass beside its calls', calibration.pass_us],
     ['the gap between steps', calibration.gap_us],
   ] as const;
   return differences
@@ -176,7 +171,7 @@ export function parseCalibration(value: unknown, file?: string): Calibration {
 const SPREADS = ['dispatch_us', 'independent_us', 'round_trip_us', 'host_step_us', 'host_dispatch_us'];
 
 /** Differences between two times, which noise can make negative. */
-const DIFFERENCES = ['switch_us', 'pass_us', 'gap_us'];
+const DIFFERENCES = ['pass_us', 'gap_us'];
 
 /** Least values of a law's parameters. */
 const LAW: Readonly<Record<keyof Law, number>> = {

@@ -1,7 +1,7 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
-import type { KernelCall, Plan } from '../model/plan.ts';
-import type { Calibration } from './calibration.ts';
+import type { Plan } from '../model/plan.ts';
+import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
 import { type Work, workOf } from './work.ts';
 
@@ -20,10 +20,8 @@ export interface PredictedCall {
   readonly family: string;
   readonly work: Work;
   readonly terms: Terms;
-  /** Microseconds in the step, without {@link PredictedCall.switchUs}. */
+  /** Microseconds in the step. */
   readonly us: number;
-  /** Microseconds for a pipeline other than that of the call before. */
-  readonly switchUs: number;
   readonly bound: Bound;
 }
 
@@ -32,7 +30,7 @@ export interface Prediction {
   readonly calls: readonly PredictedCall[];
   readonly bytes: number;
   readonly flops: number;
-  /** Milliseconds on the GPU. */
+  /** Milliseconds on the GPU: its calls, and what the pass around them takes. */
   readonly gpuMs: number;
   /** Milliseconds of the host to encode and submit the step. */
   readonly hostMs: number;
@@ -45,7 +43,7 @@ export interface Prediction {
   readonly mfuPercent: number;
   /** What bounds the step: the host, or what most of the GPU's time is bound by. */
   readonly bound: Bound | 'host';
-  /** Share of the GPU's time in calls bound by each, in percent. */
+  /** Share of the calls' time that is bound by each, in percent. */
   readonly boundPercent: Readonly<Record<Bound, number>>;
 }
 
@@ -63,13 +61,9 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
   const bytes = sum(works.map(({ cost }) => cost.bytesRead + cost.bytesWritten));
   const flops = sum(works.map(({ cost }) => cost.flops));
   const workingSet = sum(works.map((work) => work.streamed + work.cost.bytesWritten));
-  let before = '';
   const calls = plan.calls.map((call, i): PredictedCall => {
     const work = works[i];
     const terms = termsOf(lawOf(calibration, work.family), work, calibration, workingSet);
-    const pipeline = pipelineOf(call);
-    const switchUs = pipeline === before ? 0 : Math.max(0, calibration.switch_us.median);
-    before = pipeline;
     return {
       label: call.label,
       kernel: call.kernel.name,
@@ -77,18 +71,18 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
       work,
       terms,
       us: timeOf(terms),
-      switchUs,
       bound: boundOf(terms),
     };
   });
-  const gpuUs = sum(calls.map(({ us, switchUs }) => us + switchUs));
+  const callsUs = sum(calls.map(({ us }) => us));
+  const gpuUs = callsUs + passUs(calibration);
   const hostUs = calibration.host_step_us.median + calls.length * calibration.host_dispatch_us.median;
   const gapUs = Math.max(0, calibration.gap_us.median);
   const tpotUs = Math.max(gpuUs + gapUs, hostUs);
   const { read, fma_tflops, matrix_tflops } = calibration;
   const matrix = works.some(({ units }) => units === 'matrix') ? matrix_tflops : null;
   const boundPercent = { launch: 0, memory: 0, compute: 0, latency: 0 };
-  for (const { bound, us, switchUs } of calls) boundPercent[bound] += ((us + switchUs) / gpuUs) * 100;
+  for (const { bound, us } of calls) boundPercent[bound] += (us / callsUs) * 100;
   const most = (Object.entries(boundPercent) as [Bound, number][]).reduce((a, b) => (b[1] > a[1] ? b : a));
   return {
     calls,
@@ -116,11 +110,6 @@ export function lawOf(calibration: Calibration, family: string): Law {
     );
   }
   return found.law;
-}
-
-/** Calls with the same text share a pipeline. */
-function pipelineOf({ kernel, variant, params }: KernelCall): string {
-  return JSON.stringify([kernel.name, variant.name, kernel.libs(params, variant), kernel.constants(params)]);
 }
 
 function sum(values: readonly number[]): number {

@@ -15,6 +15,7 @@ import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
 import { moe_group } from './moe_group.ts';
 import { moe_route } from './moe_route.ts';
+import { probe_copy } from './probe_copy.ts';
 import { probe_fma } from './probe_fma.ts';
 import { probe_fma_f16 } from './probe_fma_f16.ts';
 import { probe_matrix } from './probe_matrix.ts';
@@ -50,4 +51,11 @@ export const KERNELS: readonly AnyKernel[] = [
 ];
 
 /** What an adapter can do at best, as kernels: no part of a model, measured beside the others. */
-export const PROBES: readonly AnyKernel[] = [probe_read, probe_write, probe_fma, probe_fma_f16, probe_matrix];
+export const PROBES: readonly AnyKernel[] = [
+  probe_read,
+  probe_write,
+  probe_copy,
+  probe_fma,
+  probe_fma_f16,
+  probe_matrix,
+];

@@ -180,7 +180,7 @@ function calibration(families: readonly string[]): Calibration {
       subgroup: 32,
     },
     ...{ date: '', seconds: 1, clock: 'gpu', timer_ns: 1, ...MACHINE, fma_f16_tflops: null },
-    ...{ dispatch_us: spread(2), independent_us: spread(1), switch_us: spread(1), pass_us: spread(3) },
+    ...{ dispatch_us: spread(2), independent_us: spread(1), pass_us: spread(3) },
     ...{ round_trip_us: spread(30), gap_us: spread(15), host_step_us: spread(20) },
     host_dispatch_us: spread(1),
     families: Object.fromEntries(families.map((name) => [name, family])),
@@ -196,16 +196,15 @@ describe('predict', () => {
   const one = plan(1, 4096);
   const known = calibration(familiesOf(one, plan(4, 4096)));
 
-  it('adds up its calls, what lies between them and the gap between steps', () => {
+  it('adds up its calls, what a pass takes and the gap between steps', () => {
     const step = predict(one, known, { context: 300 });
-    const sum = step.calls.reduce((total, { us, switchUs }) => total + us + switchUs, 0);
+    const sum = step.calls.reduce((total, { us }) => total + us, 3);
     expect(step.calls).toHaveLength(one.calls.length);
     expect(step.gpuMs).toBeCloseTo(sum / 1e3);
     expect(step.hostMs).toBeCloseTo((20 + one.calls.length) / 1e3);
     expect(step.tpotMs).toBeCloseTo(step.gpuMs + 0.015);
     expect(step.tokensPerSecond).toBeCloseTo(1e3 / step.tpotMs);
     expect(step.mbuPercent).toBeCloseTo((step.bytes / (step.tpotMs * 1e6 * 1000)) * 100);
-    expect(step.calls[0].switchUs).toBe(1);
     const shares = Object.values(step.boundPercent).reduce((a, b) => a + b, 0);
     expect(shares).toBeCloseTo(100);
   });
@@ -249,7 +248,7 @@ describe('differences that noise made negative', () => {
     expect(passUs(noisy)).toBe(0);
     expect(passUs(calibration([]))).toBe(3);
     expect(calibrationNotes(noisy)).toEqual([
-      expect.stringMatching(/pass around a call .*-3\.0 us.*taken as 0/),
+      expect.stringMatching(/a pass beside its calls .*-3\.0 us.*taken as 0/),
     ]);
     expect(calibrationNotes(calibration([]))).toEqual([]);
   });
@@ -300,7 +299,7 @@ describe('parseCalibration', () => {
   it.each([
     ['an object', null, /calibration: expected an object/],
     ['a list', [], /calibration: expected an object/],
-    ['another format', { ...good, format: 99 }, /format: expected 3 .*step3 calibrate/],
+    ['another format', { ...good, format: 99 }, /format: expected 4 .*step3 calibrate/],
     ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
     ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
     ['no curve', { ...good, read: [] }, /read: expected a list/],
