@@ -1,7 +1,7 @@
 /** Next tokens from logits: repetition penalty, temperature, top-k, top-p, min-p, and a draw by a counter-based hash. */
 import { padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN, type Values } from './kernel.ts';
-import { PEAK_BYTES, peakBlocks, peaksOf } from './logit_peaks.ts';
+import { PEAK_BLOCK, PEAK_BYTES, peakBlocks, peaksOf } from './logit_peaks.ts';
 import {
   checkLogitRows,
   encodeOptions,
@@ -68,22 +68,26 @@ export const sample: Kernel<SampleParams> = defineKernel<SampleParams>({
   inputs: sampleInputs,
   shapes: {
     test: [
+      { name: 'a token per invocation', params: sampleCase(10, 256, 13) },
       { name: 'one token', params: sampleCase(1, 1, 1) },
       { name: 'fewer tokens than options', params: sampleCase(9, 5, 11) },
       { name: 'one under a token per invocation', params: sampleCase(10, 255, 10) },
-      { name: 'a token per invocation', params: sampleCase(10, 256, 13) },
       { name: 'one over a token per invocation', params: sampleCase(9, 257, 9) },
       { name: '8192 tokens, many sequences', params: sampleCase(27, 8192, 40) },
       { name: 'Step-3', params: sampleCase(9, 128815, 10) },
-    ].flatMap(({ name, params }) => [
-      { name, params },
-      { name: `${name}, peaks`, params: { ...params, peaks: true } },
-    ]),
+      { name: 'peaks, five blocks, many sequences', params: sampleCase(27, 4 * PEAK_BLOCK + 3, 40, true) },
+      { name: 'peaks, one token', params: sampleCase(1, 1, 1, true) },
+      { name: 'peaks, one under a token per invocation', params: sampleCase(10, 255, 10, true) },
+      { name: 'peaks, one under a block', params: sampleCase(9, PEAK_BLOCK - 1, 9, true) },
+      { name: 'peaks, a block', params: sampleCase(9, PEAK_BLOCK, 12, true) },
+      { name: 'peaks, one over a block', params: sampleCase(9, PEAK_BLOCK + 1, 9, true) },
+      { name: 'peaks, Step-3', params: sampleCase(9, 128815, 10, true) },
+    ],
     bench: [
       { name: 'Step-3, 1 greedy row', params: sampleCase(1, 128815, 1), set: 'real' },
       { name: 'Step-3, 9 rows', params: sampleCase(9, 128815, 9), set: 'real' },
-      { name: 'Step-3, 1 greedy row, peaks', params: sampleCase(1, 128815, 1, true), set: 'real' },
-      { name: 'Step-3, 9 rows, peaks', params: sampleCase(9, 128815, 9, true), set: 'real' },
+      { name: 'peaks, Step-3, 1 greedy row', params: sampleCase(1, 128815, 1, true), set: 'real' },
+      { name: 'peaks, Step-3, 9 rows', params: sampleCase(9, 128815, 9, true), set: 'real' },
       { name: 'stories, 9 rows', params: sampleCase(9, 4096, 9), set: 'small' },
     ],
   },
