@@ -50,7 +50,8 @@ fn seen_word(i: u32) -> u32 {
   return atomicLoad(&seen[i]);
 }
 
-// Four vectors of logits, loaded without waiting for one another.
+// Four vectors of logits, loaded without waiting for one another. Loops over a batch shift it, and their bound keeps
+// drivers from unrolling them.
 struct Batch { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
 
 // Vectors i, i + stride, i + 2 stride and i + 3 stride of a row, as far as they lie before `end`, as i does.

@@ -11,7 +11,6 @@ fn own_best(row: Row, given: vec2<u32>, li: u32) -> vec2<u32> {
   var own = given;
   for (var i = li; i < end; i += STEP) {
     var batch = load(row, i, WG, end);
-    // Here and in the other loops over a batch, the batch is shifted, and the bound keeps drivers from unrolling.
     for (var at = i; at < min(i + STEP, end); at += WG) {
       own = better(own, best_of(row, at, batch.a));
       batch = Batch(batch.b, batch.c, batch.d, batch.d);
