@@ -3,11 +3,13 @@ import { embed_tokens } from '../kernels/embed_tokens.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
 import { maxTiles } from '../kernels/linear.ts';
+import { logit_peaks, peaksOf } from '../kernels/logit_peaks.ts';
+import type { LogitRowsParams } from '../kernels/logit_rows.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
 import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { sample } from '../kernels/sample.ts';
+import { type SampleParams, sample } from '../kernels/sample.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
 
@@ -80,33 +82,61 @@ export function routingProbes(some: Some): ProbeShape[] {
   });
 }
 
-/** Rows of one kind: the largest logit, or a draw at temperature 0.8. */
+/** Rows of one kind: the largest logit, or a draw at temperature 0.8; large vocabularies with the peaks of their blocks. */
 export function sampleProbes(some: Some): ProbeShape[] {
-  const call = (rows: number, vocab: number, greedy: boolean) => {
+  const values = (p: LogitRowsParams, random: () => number, greedy: boolean) => {
     const temperature = new Uint32Array(Float32Array.of(greedy ? 0 : 0.8, 0, 1, 0, 1).buffer);
-    const options = Uint32Array.from({ length: rows * 8 }, (_, i) => temperature[i % 8] ?? 0);
+    return {
+      logits: Float64Array.from({ length: p.rows * p.logitsStride }, () => random() * 8 - 4),
+      row_sequences: Uint32Array.from({ length: p.rows }, (_, s) => s),
+      options: Uint32Array.from({ length: p.rows * 8 }, (_, i) => temperature[i % 8] ?? 0),
+      seen: new Uint32Array(p.rows * ceilDiv(p.vocab, 32)),
+    };
+  };
+  const paramsOf = (rows: number, vocab: number) => ({
+    ...{ rows, vocab, logitsStride: padRow(vocab), sequences: rows },
+  });
+  const call = (rows: number, vocab: number, peaks: boolean, greedy: boolean) => {
     const kernel: AnyKernel = {
       ...sample,
-      inputs: (_, random) => ({
-        logits: Float64Array.from({ length: rows * padRow(vocab) }, () => random() * 8 - 4),
-        row_sequences: Uint32Array.from({ length: rows }, (_, s) => s),
-        options,
-        seen: new Uint32Array(rows * ceilDiv(vocab, 32)),
-        next_places: new Uint32Array(rows * 2),
-      }),
+      inputs: (p: SampleParams, random) => {
+        const given = values(p, random, greedy);
+        const places = { next_places: new Uint32Array(p.rows * 2) };
+        return { ...given, ...places, ...(p.peaks ? { peaks: peaksOf(p, given) } : {}) };
+      },
     };
-    const params = { rows, vocab, logitsStride: padRow(vocab), sequences: rows };
-    return probe(kernel, `${rows} rows of ${vocab}, ${greedy ? 'greedy' : 'drawn'}`, params, COLD, greedy);
+    const name = `${rows} rows of ${vocab}, ${peaks ? 'peaks, ' : ''}${greedy ? 'greedy' : 'drawn'}`;
+    return probe(kernel, name, { ...paramsOf(rows, vocab), peaks }, COLD, greedy);
   };
-  const shapes = some(
+  const small = some(
     [
       [1, 3000],
-      [1, 50000],
+      [1, 15000],
       [20, 3000],
-      [5, 90000],
-      [40, 20000],
+      [5, 15000],
+      [40, 9000],
     ] as const,
     4,
   );
-  return [true, false].flatMap((greedy) => shapes.map(([rows, vocab]) => call(rows, vocab, greedy)));
+  const large = some(
+    [
+      [1, 20000],
+      [1, 90000],
+      [20, 20000],
+      [5, 60000],
+      [40, 90000],
+    ] as const,
+    3,
+  );
+  const peaksKernel: AnyKernel = {
+    ...logit_peaks,
+    inputs: (p: LogitRowsParams, random) => values(p, random, true),
+  };
+  return [
+    ...large.map(([rows, vocab]) => probe(peaksKernel, `${rows} rows of ${vocab}`, paramsOf(rows, vocab))),
+    ...[true, false].flatMap((greedy) => [
+      ...small.map(([rows, vocab]) => call(rows, vocab, false, greedy)),
+      ...large.map(([rows, vocab]) => call(rows, vocab, true, greedy)),
+    ]),
+  ];
 }

@@ -1,4 +1,6 @@
 /** Layouts of the kernels that handle rows of activations, and choices of experts and tokens. */
+import { PEAK_BLOCK, peakBlocks } from '../kernels/logit_peaks.ts';
+import type { LogitRowsParams } from '../kernels/logit_rows.ts';
 import type { CombineParams } from '../kernels/moe_combine.ts';
 import type { GroupParams } from '../kernels/moe_group.ts';
 import type { RouteParams } from '../kernels/moe_route.ts';
@@ -60,10 +62,17 @@ export const ROW_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
     const p = call.params as { tokens: number; K: number };
     return { family: 'embed_tokens', workgroups: p.tokens * ceilDiv(p.K, 512), depth: 1, groupFlops: 0 };
   },
+  logit_peaks(call) {
+    const p = call.params as LogitRowsParams;
+    const workgroups = p.rows * peakBlocks(p.vocab);
+    return { family: 'logit_peaks', workgroups, depth: 1, groupFlops: PEAK_BLOCK };
+  },
   sample(call, { greedy }) {
     const p = call.params as SampleParams;
+    const family = `sample ${p.peaks ? 'peaks ' : ''}${greedy ? 'greedy' : 'draw'}`;
+    if (p.peaks && greedy) return { family, workgroups: p.rows, depth: 1, groupFlops: peakBlocks(p.vocab) };
     return {
-      family: `sample ${greedy ? 'greedy' : 'draw'}`,
+      family,
       workgroups: p.rows,
       depth: ceilDiv(p.vocab, 4 * 4 * WIDE),
       groupFlops: 3 * p.vocab,

@@ -3,6 +3,7 @@ import { embed_tokens } from './embed_tokens.ts';
 import { half_rows } from './half_rows.ts';
 import type { AnyKernel } from './kernel.ts';
 import { kv_pack } from './kv_pack.ts';
+import { logit_peaks } from './logit_peaks.ts';
 import { matmul } from './matmul.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
@@ -47,6 +48,7 @@ export const KERNELS: readonly AnyKernel[] = [
   moe_route,
   moe_group,
   moe_combine,
+  logit_peaks,
   sample,
 ];
 

@@ -1,121 +1,112 @@
 /** Next tokens from logits: repetition penalty, temperature, top-k, top-p, min-p, and a draw by a counter-based hash. */
-import { KernelError } from '../errors.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN, type Values } from './kernel.ts';
+import { PEAK_BLOCK, PEAK_BYTES, peakBlocks, peaksOf } from './logit_peaks.ts';
+import {
+  checkLogitRows,
+  encodeOptions,
+  type LogitRow,
+  type LogitRowsParams,
+  logitRow,
+  logitRowsBindings,
+  logitRowsOf,
+  type Options,
+  penalised,
+  randomLogitRows,
+  rowBytes,
+} from './logit_rows.ts';
 
-export interface SampleParams {
-  /** Rows of logits, each of another sequence. */
-  readonly rows: number;
-  /** vocab_size. */
-  readonly vocab: number;
-  /** Elements from one row of logits to the next. */
-  readonly logitsStride: number;
-  /** Sequences that options, seen tokens and next tokens are kept for. */
-  readonly sequences: number;
-}
-
-/** A draw goes through 4 blocks of 256 chunks of at most 256 tokens. */
-const MAX_VOCAB = 4 * 256 * 256;
-
-const OPTION_WORDS = 8;
-
-/** Options of one sequence, as they stand in its words of `options`. */
-interface Options {
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly minP: number;
-  readonly penalty: number;
-  readonly seedLow: number;
-  readonly seedHigh: number;
+export interface SampleParams extends LogitRowsParams {
+  /** Whether `logit_peaks` has found the largest logits of blocks, so that rows need not be read for their maximum. */
+  readonly peaks: boolean;
 }
 
 export const sample: Kernel<SampleParams> = defineKernel<SampleParams>({
   name: 'sample',
   summary: 'next token: repetition penalty, temperature, top-k, top-p, min-p, seeded draw',
   variants: [PLAIN],
-  libs: () => ['lib/turns'],
-  check(p) {
-    if (!(p.vocab >= 1 && p.vocab <= MAX_VOCAB))
-      throw new KernelError('sample', `vocab: expected 1..${MAX_VOCAB}, got ${p.vocab}`);
-    if (p.logitsStride < p.vocab || p.logitsStride % 4 !== 0)
-      throw new KernelError(
-        'sample',
-        `logitsStride: expected a multiple of 4 from ${p.vocab}, got ${p.logitsStride}`,
-      );
-    if (!(p.rows >= 1 && p.rows <= p.sequences))
-      throw new KernelError('sample', `rows: expected 1..${p.sequences}, got ${p.rows}`);
-  },
+  libs: (p) => ['lib/turns', 'lib/logit_keys', p.peaks ? 'lib/top_peaks' : 'lib/top_whole'],
+  check: (p) => checkLogitRows('sample', p),
   constants: () => ({}),
   uniforms: (p) => ({ vocab: p.vocab, logits_stride: p.logitsStride }),
   bindings: (p) => ({
-    logits: { type: 'f32', dims: [p.rows, p.logitsStride], cols: p.vocab, use: 'in' },
-    row_sequences: { type: 'u32', dims: [p.rows], use: 'in' },
-    options: { type: 'u32', dims: [p.sequences, OPTION_WORDS], use: 'in' },
-    seen: { type: 'u32', dims: [p.sequences, ceilDiv(p.vocab, 32)], use: 'inout' },
+    ...logitRowsBindings(p, 'inout'),
     next_tokens: { type: 'u32', dims: [p.sequences], use: 'out' },
     next_places: { type: 'u32', dims: [p.sequences, 2], use: 'inout' },
+    ...(p.peaks
+      ? { peaks: { type: 'u32', dims: [p.rows, peakBlocks(p.vocab), 2], use: 'in' } as const }
+      : {}),
   }),
   workgroups: (p) => [p.rows, 1, 1],
   reference(p, io) {
-    const logits = io.f('logits');
-    const rowSequences = io.u('row_sequences');
-    const words = io.u('options');
-    const seen = io.u('seen');
+    const rows = logitRowsOf(io);
     const places = io.u('next_places');
-    const seenWords = ceilDiv(p.vocab, 32);
     for (let r = 0; r < p.rows; r++) {
-      const s = rowSequences[r];
-      const row = logits.subarray(r * p.logitsStride, r * p.logitsStride + p.vocab);
-      const seenRow = seen.subarray(s * seenWords, (s + 1) * seenWords);
+      const row = logitRow(p, r, rows);
+      const s = row.sequence;
       places[s * 2 + 1]++;
-      const { token } = choose(row, seenRow, decodeOptions(words, s), places[s * 2 + 1]);
+      const token =
+        p.peaks && isGreedy(row.options)
+          ? largest(io.u('peaks'), r, peakBlocks(p.vocab))
+          : choose(row, places[s * 2 + 1]).token;
       io.u('next_tokens')[s] = token;
-      seenRow[token >>> 5] |= 1 << (token & 31);
+      row.seen[token >>> 5] |= 1 << (token & 31);
     }
   },
-  cost: (p) => ({
-    flops: p.rows * p.vocab * 3, // difference from the maximum, temperature, exponential
-    bytesRead: p.rows * (p.vocab * 4 + ceilDiv(p.vocab, 32) * 4 + OPTION_WORDS * 4), // logits, seen, options
-    bytesWritten: p.rows * 16, // token, position, word of seen
-  }),
+  cost(p) {
+    const { logits, options } = rowBytes(p.vocab);
+    const peaks = peakBlocks(p.vocab);
+    return {
+      // Comparisons of peaks, or difference from the maximum, temperature, exponential.
+      flops: p.rows * (p.peaks ? peaks : p.vocab * 3),
+      // Rows that are drawn read their logits beside the peaks.
+      bytesRead: p.rows * (options + (p.peaks ? peaks * PEAK_BYTES : logits)),
+      bytesWritten: p.rows * 16, // token, position, word of seen
+    };
+  },
   tolerance: { abs: 0, rel: 0, cosine: 0 },
   inputs: sampleInputs,
   shapes: {
     test: [
+      { name: 'a token per invocation', params: sampleCase(10, 256, 13) },
       { name: 'one token', params: sampleCase(1, 1, 1) },
       { name: 'fewer tokens than options', params: sampleCase(9, 5, 11) },
       { name: 'one under a token per invocation', params: sampleCase(10, 255, 10) },
-      { name: 'a token per invocation', params: sampleCase(10, 256, 13) },
       { name: 'one over a token per invocation', params: sampleCase(9, 257, 9) },
       { name: '8192 tokens, many sequences', params: sampleCase(27, 8192, 40) },
       { name: 'Step-3', params: sampleCase(9, 128815, 10) },
+      { name: 'peaks, five blocks, many sequences', params: sampleCase(27, 4 * PEAK_BLOCK + 3, 40, true) },
+      { name: 'peaks, one token', params: sampleCase(1, 1, 1, true) },
+      { name: 'peaks, one under a token per invocation', params: sampleCase(10, 255, 10, true) },
+      { name: 'peaks, one under a block', params: sampleCase(9, PEAK_BLOCK - 1, 9, true) },
+      { name: 'peaks, a block', params: sampleCase(9, PEAK_BLOCK, 12, true) },
+      { name: 'peaks, one over a block', params: sampleCase(9, PEAK_BLOCK + 1, 9, true) },
+      { name: 'peaks, Step-3', params: sampleCase(9, 128815, 10, true) },
     ],
     bench: [
       { name: 'Step-3, 1 greedy row', params: sampleCase(1, 128815, 1), set: 'real' },
       { name: 'Step-3, 9 rows', params: sampleCase(9, 128815, 9), set: 'real' },
+      { name: 'peaks, Step-3, 1 greedy row', params: sampleCase(1, 128815, 1, true), set: 'real' },
+      { name: 'peaks, Step-3, 9 rows', params: sampleCase(9, 128815, 9, true), set: 'real' },
       { name: 'stories, 9 rows', params: sampleCase(9, 4096, 9), set: 'small' },
     ],
   },
 });
 
-function sampleCase(rows: number, vocab: number, sequences: number): SampleParams {
-  return { rows, vocab, logitsStride: padRow(vocab), sequences };
+function sampleCase(rows: number, vocab: number, sequences: number, peaks = false): SampleParams {
+  return { rows, vocab, logitsStride: padRow(vocab), sequences, peaks };
 }
 
-function decodeOptions(words: Uint32Array, sequence: number): Options {
-  const own = words.slice(sequence * OPTION_WORDS, (sequence + 1) * OPTION_WORDS);
-  const [temperature, , topP, minP, penalty] = new Float32Array(own.buffer);
-  return { temperature, topK: own[1], topP, minP, penalty, seedLow: own[5], seedHigh: own[6] };
+/** Quotients by smaller temperatures overflow anyway. */
+function isGreedy({ temperature }: Options): boolean {
+  return !(temperature > 1e-30);
 }
 
-function encodeOptions(o: Options): Uint32Array {
-  const words = new Uint32Array(OPTION_WORDS);
-  new Float32Array(words.buffer).set([o.temperature, 0, o.topP, o.minP, o.penalty]);
-  words[1] = o.topK;
-  words[5] = o.seedLow;
-  words[6] = o.seedHigh;
-  return words;
+/** Token of the largest key of a row's blocks, the first of equals. */
+function largest(peaks: Uint32Array, row: number, blocks: number): number {
+  let best = row * blocks;
+  for (let i = best; i < (row + 1) * blocks; i++) if (peaks[i * 2] > peaks[best * 2]) best = i;
+  return peaks[best * 2 + 1];
 }
 
 /** The upper and lower 32 bits of a product of two u32s. */
@@ -150,11 +141,9 @@ interface Choice {
 }
 
 /** Chooses a token: see sample.wgsl for the rules. */
-function choose(logits: Float64Array, seen: Uint32Array, options: Options, position: number): Choice {
-  const l = logits.map((x, t) => {
-    if (((seen[t >>> 5] >>> (t & 31)) & 1) === 0) return x;
-    return x > 0 ? x / options.penalty : x * options.penalty;
-  });
+function choose(row: LogitRow, position: number): Choice {
+  const { options } = row;
+  const l = row.logits.map((_, t) => penalised(row, t));
   const order = Array.from(l.keys()).filter((t) => !Number.isNaN(l[t]));
   order.sort((a, b) => (l[a] === l[b] ? a - b : l[a] < l[b] ? 1 : -1));
   if (order.length === 0) return { token: 0, margin: 1 };
@@ -172,7 +161,7 @@ function choose(logits: Float64Array, seen: Uint32Array, options: Options, posit
   /** How far apart two different logits are. */
   const gap = (a: number, b: number): number => (a - b) / Math.max(Math.abs(a), Math.abs(b));
 
-  if (!(options.temperature > 1e-30) || max === Number.NEGATIVE_INFINITY) {
+  if (isGreedy(options) || max === Number.NEGATIVE_INFINITY) {
     const end = afterTies(0);
     if (end < order.length) decide(gap(max, l[order[end]]));
     return { token: order[0], margin };
@@ -232,33 +221,18 @@ const CLEAR = 1e-4;
 /** Rows of logits, options and seen tokens whose choices are clear, for sequences in no particular order. */
 function sampleInputs(p: SampleParams, random: () => number): Record<string, Values> {
   const word = (): number => Math.floor(random() * 2 ** 32);
-  const seenWords = ceilDiv(p.vocab, 32);
-  const logits = new Float64Array(p.rows * p.logitsStride).fill(Number.NaN);
-  const options = Uint32Array.from({ length: p.sequences * OPTION_WORDS }, word);
-  const seen = Uint32Array.from({ length: p.sequences * seenWords }, () => (word() & word()) >>> 0);
+  const rows = randomLogitRows(p, random);
   const places = Uint32Array.from({ length: p.sequences * 2 }, () => word() >>> 12);
-  const sequences = Uint32Array.from({ length: p.sequences }, (_, s) => s);
-  for (let s = p.sequences - 1; s > 0; s--) {
-    const other = Math.floor(random() * (s + 1));
-    [sequences[s], sequences[other]] = [sequences[other], sequences[s]];
-  }
   for (let r = 0; r < p.rows; r++) {
-    const s = sequences[r];
-    const row = logits.subarray(r * p.logitsStride, r * p.logitsStride + p.vocab);
-    const seenRow = seen.subarray(s * seenWords, (s + 1) * seenWords);
+    const { sequence: s, logits } = logitRow(p, r, rows);
     do {
       // About normal, and in steps of 1/1024, so that large vocabularies hold many ties.
       for (let t = 0; t < p.vocab; t++)
-        row[t] = Math.round((random() + random() + random() + random() - 2) * 6144) / 1024;
-      for (let peak = 0; peak < 3; peak++) row[Math.floor(random() * p.vocab)] += 8;
-      options.set(
-        encodeOptions({
-          ...{ temperature: 0, topK: 0, topP: 1, minP: 0, penalty: 1, seedLow: word(), seedHigh: word() },
-          ...MIXES[r % MIXES.length],
-        }),
-        s * OPTION_WORDS,
-      );
-    } while (choose(row, seenRow, decodeOptions(options, s), places[s * 2 + 1] + 1).margin < CLEAR);
+        logits[t] = Math.round((random() + random() + random() + random() - 2) * 6144) / 1024;
+      for (let peak = 0; peak < 3; peak++) logits[Math.floor(random() * p.vocab)] += 8;
+      const mix = MIXES[r % MIXES.length];
+      encodeOptions(rows.options, s, { seedLow: word(), seedHigh: word(), ...mix });
+    } while (choose(logitRow(p, r, rows), places[s * 2 + 1] + 1).margin < CLEAR);
   }
-  return { logits, row_sequences: sequences.slice(0, p.rows), options, seen, next_places: places };
+  return { ...rows, next_places: places, ...(p.peaks ? { peaks: peaksOf(p, rows) } : {}) };
 }

@@ -2,6 +2,7 @@
 import { type AttentionFacts, layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
 import { embed_tokens } from '../kernels/embed_tokens.ts';
 import type { Capabilities } from '../kernels/kernel.ts';
+import { logit_peaks } from '../kernels/logit_peaks.ts';
 import { rope_turns } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
 import { padRow } from '../tensor.ts';
@@ -144,6 +145,13 @@ export function planGreedy({ plan, config }: StepPlan, rows: number): void {
   sampleRows(plan, config, rows, rows, GREEDY, 'greedy');
 }
 
+/**
+ * Vocabulary from which the largest logits of blocks are found first. `sample` alone reads a row 4,096 logits at a time,
+ * each time as long as it takes to get through a dispatch; looking for peaks costs two: its own, and its loads before
+ * those of `sample`.
+ */
+const PEAKS_FROM = 4 * 4096;
+
 function sampleRows(
   plan: PlanBuilder,
   config: ModelConfig,
@@ -152,12 +160,16 @@ function sampleRows(
   slots: typeof SAMPLED | typeof GREEDY,
   label: string,
 ): void {
-  plan.call(
-    sample,
-    { rows, vocab: config.vocab_size, logitsStride: padRow(config.vocab_size), sequences },
-    { logits: 'logits', ...slots },
-    label,
-  );
+  const vocab = config.vocab_size;
+  const params = { rows, vocab, logitsStride: padRow(vocab), sequences };
+  const peaks = vocab >= PEAKS_FROM;
+  const { row_sequences, options, seen } = slots;
+  if (peaks) {
+    const bound = { logits: 'logits', row_sequences, options, seen, peaks: 'logit_peaks' };
+    plan.call(logit_peaks, params, bound, `${label}.peaks`);
+  }
+  const bound = { logits: 'logits', ...slots, ...(peaks ? { peaks: 'logit_peaks' } : {}) };
+  plan.call(sample, { ...params, peaks }, bound, label);
 }
 
 const INPUTS = new Set<string>([

@@ -4,24 +4,23 @@
 // Floats are handled as keys: u32s of the same order, so that a kept set is "keys from a threshold on" and ties stay
 // together.
 //
-// A row is read once for the maximum, and that is all at temperature 0. The thresholds of top-k and top-p are found
-// without sorting, each with two more readings: the first adds the count or mass of the keys up in bins by their
-// distance from the maximum; the second collects the keys of the bin that the threshold lies in, which is then found
-// eight bits at a time. Should that bin hold too many keys, the row is read again for the last three times eight bits.
-// One more reading sums the kept weights for the draw, and a quarter of the row is read again to find it. All sums are
-// made of integers, or in an order that depends on the vocabulary alone.
+// A row is read once for the maximum, unless logit_peaks has found that of every block of it, and that is all at
+// temperature 0. The thresholds of top-k and top-p are found without sorting, each with two more readings: the first
+// adds the count or mass of the keys up in bins by their distance from the maximum; the second collects the keys of the
+// bin that the threshold lies in, which is then found eight bits at a time. Should that bin hold too many keys, the row
+// is read again for the last three times eight bits. One more reading sums the kept weights for the draw, and a quarter
+// of the row is read again to find it. Where the maxima of blocks are known, readings leave out what they show to be too
+// small to count. All sums are made of integers, or in an order that depends on the vocabulary alone.
 //
 // Temperature 0 takes the largest logit, the first of equals. NaN logits count as below all others: they are never
 // drawn, and token 0 is chosen when there is nothing else. Logits of -inf are never drawn either; when there is no
 // other, the first of them is chosen.
 //
-// The library turns gives mul_high.
+// Library files give mul_high (turns), keys (logit_keys), and the maximum with a bound of keys (top_*).
 
 const WG: u32 = 256u;
 const STEP: u32 = 4u * WG;            // vectors that the workgroup loads at a time
 const MAX_BLOCKS: u32 = 4u;           // parts of the vocabulary in draw
-const KEY_MINUS_INF: u32 = 0x7fffffu;
-const KEY_NAN: u32 = 0u;              // and of tokens beyond the vocabulary
 const ROUNDS: u32 = 5u;               // of a threshold: bins, then four digits of eight bits
 const LAST_BIN: u32 = 255u;           // holds all that is too far away for the others
 const BINS_PER_UNIT: f32 = 16.0;      // of logits for top-k, of logits over temperature for top-p
@@ -40,8 +39,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> next_tokens: array<u32>;        // [sequences]
 @group(0) @binding(6) var<storage, read_write> next_places: array<vec2<u32>>;  // [sequences] of (sequence, position)
 
-var<workgroup> max_key: atomic<u32>;
-var<workgroup> max_from_end: atomic<u32>;       // vocab - index of the first maximum
 var<workgroup> low: array<atomic<u32>, WG>;     // of the sums of bins and digits: counts, or masses in 2^-44
 var<workgroup> high: array<atomic<u32>, WG>;    // masses in 2^-12
 var<workgroup> collected: array<u32, CAPACITY>;  // keys of a bin, in any order
@@ -49,48 +46,18 @@ var<workgroup> collected_count: atomic<u32>;
 var<workgroup> scratch: array<f32, WG>;  // what sum_scratch and locate are about
 var<workgroup> parts: array<f32, 16>;    // sums of 16 of them each
 
-struct Row {
-  logits_at: u32,    // vectors
-  seen_at: u32,
-  temperature: f32,  // 0: greedy
-  top_k: u32,        // 0: off
-  top_p: f32,        // 1: off
-  min_p: f32,        // 0: off
-  penalty: f32,      // 1: off
-  seed: vec2<u32>,
+fn seen_word(i: u32) -> u32 {
+  return atomicLoad(&seen[i]);
 }
 
-fn load_row(row: u32, sequence: u32) -> Row {
-  let at = sequence * 8u;
-  return Row(
-    row * (params.logits_stride / 4u), sequence * ((params.vocab + 31u) / 32u), bitcast<f32>(options[at]),
-    options[at + 1u], bitcast<f32>(options[at + 2u]), bitcast<f32>(options[at + 3u]), bitcast<f32>(options[at + 4u]),
-    vec2<u32>(options[at + 5u], options[at + 6u]));
-}
-
-// Four vectors of logits, loaded without waiting for one another.
+// Four vectors of logits, loaded without waiting for one another. Loops over a batch shift it, and their bound keeps
+// drivers from unrolling them.
 struct Batch { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
 
 // Vectors i, i + stride, i + 2 stride and i + 3 stride of a row, as far as they lie before `end`, as i does.
 fn load(row: Row, i: u32, stride: u32, end: u32) -> Batch {
   let at = vec4<u32>(row.logits_at) + min(vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u) * stride, vec4<u32>(end - 1u));
   return Batch(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
-}
-
-// Keys of the penalised logits of vector i, whose bits are given.
-fn keys_of(row: Row, i: u32, given: vec4<u32>) -> vec4<u32> {
-  var bits = given;
-  if (row.penalty != 1.0) {
-    let l = bitcast<vec4<f32>>(bits);
-    let penalised = bitcast<vec4<u32>>(select(l * row.penalty, l / row.penalty, l > vec4<f32>(0.0)));
-    let word = atomicLoad(&seen[row.seen_at + i / 8u]) >> (i % 8u * 4u);
-    bits = select(bits, penalised, (vec4<u32>(word) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>(0u));
-  }
-  bits = select(bits, vec4<u32>(0u), bits == vec4<u32>(0x80000000u));  // both zeros are one
-  let keys = bits ^ (bitcast<vec4<u32>>(bitcast<vec4<i32>>(bits) >> vec4<u32>(31u)) | vec4<u32>(0x80000000u));
-  let tokens = vec4<u32>(i * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-  let valid = ((bits & vec4<u32>(0x7fffffffu)) <= vec4<u32>(0x7f800000u)) & (tokens < vec4<u32>(params.vocab));
-  return select(vec4<u32>(KEY_NAN), keys, valid);
 }
 
 fn value_of(key: u32) -> f32 {
@@ -114,34 +81,13 @@ fn kept_weight(row: Row, key: u32, top: u32, threshold: u32) -> f32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
+  let given = known(workgroup_id.x, li);
   let sequence = row_sequences[workgroup_id.x];
   let row = load_row(workgroup_id.x, sequence);
-  let end = (params.vocab + 3u) / 4u;
   let position = next_places[sequence].y + 1u;
-
-  var own_key = KEY_NAN;
-  var own_token = 0u;
-  for (var i = li; i < end; i += STEP) {
-    var batch = load(row, i, WG, end);
-    // Here and below, a loop over a batch shifts it, and its bound keeps drivers from unrolling.
-    for (var at = i; at < min(i + STEP, end); at += WG) {
-      let keys = keys_of(row, at, batch.a);
-      let key = max(max(keys.x, keys.y), max(keys.z, keys.w));
-      if (key > own_key) {
-        own_key = key;
-        own_token = at * 4u + select(select(select(3u, 2u, keys.z == key), 1u, keys.y == key), 0u, keys.x == key);
-      }
-      batch = Batch(batch.b, batch.c, batch.d, batch.d);
-    }
-  }
-  atomicMax(&max_key, own_key);
-  workgroupBarrier();
-  let top = atomicLoad(&max_key);
-  if (own_key == top) {
-    atomicMax(&max_from_end, params.vocab - own_token);
-  }
-  workgroupBarrier();
-  var chosen = params.vocab - atomicLoad(&max_from_end);
+  let best = best_of_all(own_best(row, given, li), li);
+  let top = best.x;
+  var chosen = best.y;
 
   // Quotients by smaller temperatures overflow anyway.
   if (row.temperature > 1e-30) {
@@ -233,6 +179,10 @@ fn visit_all(row: Row, search: Search, li: u32) {
   let end = (params.vocab + 3u) / 4u;
   var last = 0.0;
   for (var i = li; i < end; i += STEP) {
+    let largest = bound(i - li, min(i - li + STEP, end), search.top);
+    if (largest < search.lowest || (search.step > 0u && bin_of(row, search, largest) > search.bin)) {
+      continue;
+    }
     var batch = load(row, i, WG, end);
     for (var at = i; at < min(i + STEP, end); at += WG) {
       let keys = keys_of(row, at, batch.a);
@@ -335,6 +285,7 @@ fn draw(row: Row, top: u32, threshold: u32, u: f32, li: u32) -> u32 {
     var begin = b * block + li;
     var end = min((b + 1u) * block, all);
     var stride = WG;
+    var before = li;  // vectors that others of the workgroup load first
     if (b == blocks) {
       goal = u * (((totals.x + totals.y) + totals.z) + totals.w);
       // The last block with any weight, should the product be rounded up to the total.
@@ -349,9 +300,13 @@ fn draw(row: Row, top: u32, threshold: u32, u: f32, li: u32) -> u32 {
       begin = found * block + li * chunk;
       end = min(begin + chunk, min((found + 1u) * block, all));
       stride = 1u;
+      before = 0u;
     }
     var own = 0.0;
     for (var i = begin; i < end; i += 4u * stride) {
+      if (bound(i - before, min(i - before + 4u * stride, end), top) < threshold) {
+        continue;
+      }
       var batch = load(row, i, stride, end);
       for (var at = i; at < min(i + 4u * stride, end); at += stride) {
         let keys = keys_of(row, at, batch.a);

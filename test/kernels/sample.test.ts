@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { PLAIN } from '../../src/kernels/kernel.ts';
+import { logit_peaks, PEAK_BLOCK, peakBlocks } from '../../src/kernels/logit_peaks.ts';
 import { drawUniform, philox4x32, sample } from '../../src/kernels/sample.ts';
-import { encodeValues, seededRandom } from '../../src/kernels/verify.ts';
+import { encodeValues, makeCase, seededRandom } from '../../src/kernels/verify.ts';
 import { PipelineCache } from '../../src/runtime/pipelines.ts';
 import { runKernel } from '../../src/runtime/run_kernel.ts';
 import { encodeSampling, type SamplingOptions } from '../../src/runtime/sampling.ts';
@@ -33,6 +34,8 @@ describe('philox4x32', () => {
   });
 });
 
+const pipelines = gpu === undefined ? undefined : new PipelineCache(gpu.device);
+
 /** A sequence whose next token is wanted. */
 interface Ask {
   readonly logits: ArrayLike<number>;
@@ -42,9 +45,12 @@ interface Ask {
   readonly seen?: readonly number[];
 }
 
-/** Runs the kernel over `asks`, one row each; row r is for sequence `order[r]`, in turn asks[order[r]]. */
+/**
+ * Runs the kernel over `asks`, one row each; row r is for sequence `order[r]`, in turn asks[order[r]]. With peaks from
+ * `logit_peaks` everything that it writes must be the same.
+ */
 async function nextTokens(asks: readonly Ask[], order = asks.map((_, s) => s)): Promise<number[]> {
-  if (gpu === undefined) throw new Error('no GPU');
+  if (gpu === undefined || pipelines === undefined) throw new Error('no GPU');
   const vocab = asks[0].logits.length;
   const p = { rows: order.length, vocab, logitsStride: padRow(vocab), sequences: asks.length };
   const seenWords = ceilDiv(vocab, 32);
@@ -53,15 +59,25 @@ async function nextTokens(asks: readonly Ask[], order = asks.map((_, s) => s)): 
   const seen = new Uint32Array(p.sequences * seenWords);
   for (const [s, ask] of asks.entries())
     for (const token of ask.seen ?? []) seen[s * seenWords + (token >>> 5)] |= 1 << (token & 31);
-  const results = await runKernel(gpu, new PipelineCache(gpu.device), sample, p, PLAIN, {
+  const rows = {
     logits: encodeValues('f32', logits),
     row_sequences: encodeValues('u32', Uint32Array.from(order)),
     options: encodeValues('u32', Uint32Array.from(asks.flatMap((a) => [...encodeSampling(a.options ?? {})]))),
     seen: encodeValues('u32', seen),
+  };
+  const { peaks } = await runKernel(gpu, pipelines, logit_peaks, p, PLAIN, {
+    ...rows,
+    peaks: encodeValues('u32', new Uint32Array(p.rows * peakBlocks(vocab) * 2)),
+  });
+  const contents = {
+    ...rows,
     next_tokens: encodeValues('u32', new Uint32Array(p.sequences)),
     next_places: encodeValues('u32', Uint32Array.from(asks.flatMap((a, s) => [s, a.position ?? 0]))),
-  });
-  return [...new Uint32Array(results.next_tokens.buffer)];
+  };
+  const whole = await runKernel(gpu, pipelines, sample, { ...p, peaks: false }, PLAIN, contents);
+  const found = await runKernel(gpu, pipelines, sample, { ...p, peaks: true }, PLAIN, { ...contents, peaks });
+  expect(found).toEqual(whole);
+  return [...new Uint32Array(whole.next_tokens.buffer)];
 }
 
 /** A bell-shaped row of logits. */
@@ -71,6 +87,7 @@ function bell(vocab: number, random: () => number): number[] {
 
 describe.skipIf(gpu === undefined)('sample: what it chooses', () => {
   const temperature = 1;
+  afterAll(() => gpu?.check());
 
   it('follows the probabilities over 4,000 seeds', async () => {
     const logits = [0, 1, -1, 0.5, 2, -2, 1.5, 0.25];
@@ -237,5 +254,83 @@ describe.skipIf(gpu === undefined)('sample: what it chooses', () => {
     expect(await nextTokens([{ logits: none }, { logits: some }, { logits: infinite }])).toEqual([
       0, 253, 99,
     ]);
+  });
+
+  it('takes the first of equals in different blocks', async () => {
+    const tied = new Array(3 * PEAK_BLOCK + 5).fill(-1);
+    for (const t of [PEAK_BLOCK + 9, 2 * PEAK_BLOCK, 3 * PEAK_BLOCK + 4]) tied[t] = 3;
+    const edge = tied.with(PEAK_BLOCK - 1, 3);
+    const last = tied.with(3 * PEAK_BLOCK + 4, 3.5);
+    const zeros = tied.map((l) => (l === 3 ? 0 : -1)).with(PEAK_BLOCK + 9, -0);
+    expect(await nextTokens([tied, edge, last, zeros].map((logits) => ({ logits })))).toEqual([
+      PEAK_BLOCK + 9,
+      PEAK_BLOCK - 1,
+      3 * PEAK_BLOCK + 4,
+      PEAK_BLOCK + 9,
+    ]);
+  });
+
+  it('penalises a peak, which another of its block or of another block then exceeds', async () => {
+    const options = { repetitionPenalty: 2 };
+    const peak = PEAK_BLOCK + 700;
+    const logits = new Array(2 * PEAK_BLOCK + 1)
+      .fill(-1)
+      .with(peak, 8)
+      .with(peak + 40, 5);
+    const other = logits.with(3, 6);
+    const negative = new Array(2 * PEAK_BLOCK + 1)
+      .fill(-4)
+      .with(peak, -3)
+      .with(2 * PEAK_BLOCK, -3.5);
+    expect(
+      await nextTokens([
+        { logits, options },
+        { logits, options, seen: [peak] },
+        { logits: other, options, seen: [peak] },
+        { logits: other, options, seen: [peak, 3] },
+        { logits: negative, options, seen: [peak] },
+      ]),
+    ).toEqual([peak, peak + 40, 3, peak + 40, 2 * PEAK_BLOCK]);
+  });
+
+  it('passes over blocks of NaN and -inf', async () => {
+    const { NaN: nan, NEGATIVE_INFINITY: none } = Number;
+    const vocab = 3 * PEAK_BLOCK - 1;
+    const asks = (options: SamplingOptions): Ask[] => {
+      const all = new Array(vocab).fill(nan);
+      const some = all.with(2 * PEAK_BLOCK + 5, none);
+      return [all, some, some.with(PEAK_BLOCK, none), some.with(vocab - 1, -9)].map((logits) => ({
+        logits,
+        options,
+      }));
+    };
+    const want = [0, 2 * PEAK_BLOCK + 5, PEAK_BLOCK, vocab - 1];
+    expect(await nextTokens(asks({}))).toEqual(want);
+    expect(await nextTokens(asks({ temperature, topK: 3, topP: 0.9, minP: 0.1 }))).toEqual(want);
+  });
+
+  it('draws from few tokens in few blocks as from all', async () => {
+    const random = seededRandom(7);
+    const vocab = 9 * PEAK_BLOCK + 3;
+    const kept = [5, PEAK_BLOCK - 1, PEAK_BLOCK, 4 * PEAK_BLOCK + 77, vocab - 1];
+    const logits = bell(vocab, random).map((l) => l / 2);
+    for (const [i, t] of kept.entries()) logits[t] = 20 + i / 8;
+    for (const options of [{ topK: kept.length }, { topP: 0.999 }, { topK: 9, topP: 0.99 }, { minP: 0.1 }]) {
+      const asks = Array.from({ length: 40 }, (_, seed) => ({
+        logits,
+        options: { temperature, repetitionPenalty: seed % 2 === 0 ? 1 : 1.01, ...options, seed },
+        seen: kept.slice(1, 3),
+      }));
+      expect([...new Set(await nextTokens(asks))].sort((a, b) => a - b)).toEqual(kept);
+    }
+  });
+
+  it('reads nothing but the peaks of greedy rows', async () => {
+    if (gpu === undefined || pipelines === undefined) return;
+    const p = { rows: 1, vocab: 5000, logitsStride: 5000, sequences: 1, peaks: true };
+    const { bytes } = makeCase(sample, p, 1);
+    const peaks = encodeValues('u32', Uint32Array.of(9, 1, 12, 2500, 12, 4900));
+    const { next_tokens } = await runKernel(gpu, pipelines, sample, p, PLAIN, { ...bytes, peaks });
+    expect([...new Uint32Array(next_tokens.buffer)]).toEqual([2500]);
   });
 });

@@ -3,7 +3,7 @@ import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
 import type { Plan } from '../../src/model/plan.ts';
-import { type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
+import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
 import { PLAIN_BYTES, padRow } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
@@ -73,6 +73,28 @@ describe('plans', () => {
     const matrix = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
     expect(core(1, 512, matrix)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
     expect(core(1, 4096, matrix)).toEqual(['mfa_matrix 64', 'mfa_combine 64']);
+  });
+
+  it('looks for the peaks of large vocabularies before it samples', () => {
+    const end = (vocab_size: number, logits: LogitRows) => {
+      const config = { ...preset('step3-tiny'), vocab_size };
+      const layout = weightLayout(config, () => ({ format: 'bf16' }), BASELINE.maxBindingBytes);
+      const plan = planPrefill(config, options('step3-tiny', { layout }), 3, 256, logits);
+      return plan.calls
+        .slice(plan.calls.findIndex((c) => c.slots.y === 'logits') + 1)
+        .map(({ kernel, label, slots }) => `${label}: ${kernel.name} ${slots.seen} ${slots.peaks}`);
+    };
+    const picked = { kind: 'picked', rows: 2 } as const;
+    expect(end(4096, picked)).toEqual(['sample: sample seen_tokens undefined']);
+    expect(end(16_383, picked)).toEqual(['sample: sample seen_tokens undefined']);
+    expect(end(16_384, picked)).toEqual([
+      'sample.peaks: logit_peaks seen_tokens logit_peaks',
+      'sample: sample seen_tokens logit_peaks',
+    ]);
+    expect(end(128_815, { kind: 'greedy' })).toEqual([
+      'greedy.peaks: logit_peaks greedy_seen logit_peaks',
+      'greedy: sample greedy_seen logit_peaks',
+    ]);
   });
 
   it('groups the experts of many tokens', () => {

@@ -57,8 +57,8 @@ describe('plans of Step-3.5-Flash', () => {
         'moe.down_proj',
       ]);
     }
-    // Embedding, angles of both kinds of layers, head, sampling.
-    expect(plan.calls.filter((c) => c.layer === undefined).length).toBe(5);
+    // Embedding, angles of both kinds of layers, head, peaks of the logits, sampling.
+    expect(plan.calls.filter((c) => c.layer === undefined).length).toBe(6);
     for (const call of plan.calls)
       expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
   });
@@ -137,6 +137,7 @@ describe('plans of Step-3.5-Flash', () => {
       'mlp.gate_up_proj',
       'mlp.down_proj',
       'shared_head.output',
+      'greedy.peaks',
       'greedy',
     ]);
   });

@@ -144,6 +144,34 @@ for (const device of ['gpu', 'cpu'] as const) {
   });
 }
 
+describe.skipIf(gpu === undefined)('a vocabulary of many blocks', () => {
+  it('gives the tokens of the CPU interpreter: greedy, penalised and drawn', async () => {
+    const config = { ...preset('step3-tiny'), vocab_size: 20_001, num_hidden_layers: 2, moe_layers: [] };
+    const checkpoint = syntheticCheckpoint(config, 5);
+    const prompts = [[3, 19_000, 77], [20_000], Array.from({ length: 30 }, (_, i) => (i * 4001) % 20_001)];
+    const results: number[][][][] = [];
+    for (const device of ['cpu', 'gpu'] as const) {
+      const model = await loadModel(checkpoint, {
+        ...{ device, adapter, selfTest: false, kv: 'f32', maxBatch: 3, maxContext: 64 },
+      });
+      const found: number[][][] = [];
+      for (const options of [
+        {},
+        { repetitionPenalty: 2 },
+        { temperature: 0.9, topK: 12, topP: 0.95, repetitionPenalty: 1.2, seed: 4 },
+      ])
+        found.push((await collect(model, prompts, { maxTokens: 6, ...options })).tokens);
+      const greedily = [];
+      for (const prompt of prompts) greedily.push(await greedy(model, prompt, 6));
+      expect(found[0]).toEqual(greedily);
+      results.push(found);
+      model.dispose();
+    }
+    const [cpu, onGpu] = results;
+    expect(onGpu).toEqual(cpu);
+  });
+});
+
 describe.skipIf(gpu === undefined)('resources (gpu)', () => {
   it('1,000 generated tokens grow neither the heap nor the GPU; dispose leaves no byte', async () => {
     const checkpoint = syntheticCheckpoint(preset('step3-tiny'), 1);
