@@ -13,7 +13,7 @@ import {
 } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
 import { elements, type PlainFormat, SLOT_BYTES, type WeightFormat } from '../tensor.ts';
-import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+import type { Executor, PreparedPlan, ReadRequest, Upload } from './executor.ts';
 
 /** Weight matrices are kept as stored bytes, everything else as numbers. */
 type Storage =
@@ -47,6 +47,15 @@ export class CpuExecutor implements Executor {
     else if (storage.slot.type === 'u32')
       storage.values.set(new Uint32Array(bytes.slice().buffer), offset / 4);
     else storage.values.set(new Float32Array(bytes.slice().buffer), offset / 4);
+  }
+
+  upload(): Upload {
+    const room = async (slot: string, offset: number, bytes: number) => {
+      const storage = this.#find(slot);
+      if (!('bytes' in storage)) throw new DeviceError(`slot ${slot} is not a matrix`, { slot });
+      return { bytes: storage.bytes.subarray(offset, offset + bytes), send: () => {} };
+    };
+    return { room, arrived: async () => {}, dispose: () => {} };
   }
 
   async prepare(plan: Plan): Promise<PreparedPlan> {

@@ -13,6 +13,24 @@ export interface PreparedPlan {
   readonly plan: Plan;
 }
 
+/** Memory for bytes of a slot. */
+export interface Room {
+  /** To be written whole: it may hold anything. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Sends the bytes on their way, once; the memory is then no longer valid. */
+  send(): void;
+}
+
+/** Fills slots of weight matrices with more than should be in memory at a time. */
+export interface Upload {
+  /** Memory for bytes [offset, offset + bytes) of a slot, multiples of 4; waits while too much is under way. */
+  room(slot: string, offset: number, bytes: number): Promise<Room>;
+  /** Resolves when everything that was sent has arrived; throws DeviceError when something did not. */
+  arrived(): Promise<void>;
+  /** Frees the memory of rooms. */
+  dispose(): void;
+}
+
 /** Holds slots by name and runs plans over them. */
 export interface Executor {
   readonly kind: 'gpu' | 'cpu';
@@ -25,6 +43,8 @@ export interface Executor {
   ensure(slots: Iterable<Slot>): void;
   /** Writes bytes of a slot; takes effect before any later run. */
   write(slot: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void;
+  /** Begins to fill slots; dispose of it afterwards. */
+  upload(): Upload;
   /** Compiles what the plan needs and binds its slots. */
   prepare(plan: Plan): Promise<PreparedPlan>;
   /** Queues one execution; resolves with the requested bytes once it has run. */

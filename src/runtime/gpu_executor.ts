@@ -3,10 +3,11 @@ import { DeviceError } from '../errors.ts';
 import type { AnyKernel, Capabilities } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
 import type { Gpu } from './device.ts';
-import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
+import type { Executor, PreparedPlan, ReadRequest, Upload } from './executor.ts';
 import { fillBuffer } from './fill.ts';
 import { GpuMemory } from './memory.ts';
 import { type CompiledKernel, PipelineCache, uniformBytes } from './pipelines.ts';
+import { mapBuffer, StagedUpload } from './upload.ts';
 
 /** Uniform buffer offsets must be multiples of this on every adapter. */
 const UNIFORM_ALIGN = 256;
@@ -68,6 +69,10 @@ export class GpuExecutor implements Executor {
 
   write(slot: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     this.gpu.device.queue.writeBuffer(this.#buffer(slot), offset, bytes);
+  }
+
+  upload(): Upload {
+    return new StagedUpload(this.gpu, this.#memory, (slot) => this.#buffer(slot));
   }
 
   async prepare(plan: Plan): Promise<PreparedPlan> {
@@ -185,14 +190,7 @@ export class GpuExecutor implements Executor {
   }
 
   async #fetch(staging: GPUBuffer, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    try {
-      await staging.mapAsync(GPUMapMode.READ);
-    } catch (cause) {
-      // Losing the device aborts the mapping; the reason arrives on its own promise.
-      const lost = await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
-      if (lost instanceof Error) throw lost;
-      throw new DeviceError('reading results back failed', {}, { cause });
-    }
+    await mapBuffer(this.gpu, staging, GPUMapMode.READ);
     const size = Math.ceil(bytes / 4) * 4;
     const data = new Uint8Array(staging.getMappedRange(0, size).slice(0, bytes));
     staging.unmap();

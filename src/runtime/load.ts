@@ -7,17 +7,14 @@ import type { Slot } from '../model/plan.ts';
 import { frequenciesSlot } from '../model/step.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
-import { packShard, packVector } from '../weights/pack.ts';
+import { packShard, packVector, Scratch } from '../weights/pack.ts';
 import type { Executor } from './executor.ts';
 
 /** Called as loading goes on, with bytes read of the checkpoint so far and in all. */
 export type LoadProgress = (read: number, total: number) => void;
 
 /** Shards that are read at a time: while one is checked and packed, the others wait for the disk. */
-const STREAMS = 3;
-
-/** Bytes written after which the queue is given time to drain, so that pending uploads stay bounded. */
-const DRAIN_BYTES = 256 * 1024 * 1024;
+const STREAMS = 4;
 
 /** @throws WeightError for non-finite weights or failing files; DeviceError when buffers cannot be made. */
 export async function loadWeights(
@@ -28,29 +25,27 @@ export async function loadWeights(
 ): Promise<void> {
   const total = layoutBytes(checkpoint, layout);
   let read = 0;
-  let pending = 0;
-  let drained: Promise<void> | undefined;
-  const drain = async () => {
-    await executor.idle();
-    pending = 0;
-    drained = undefined;
-  };
   const shards = [...layout.matrices.values()].flatMap((matrix) =>
     matrix.shards.map((shard, i) => ({ matrix, shard, name: shardName(matrix.name, i) })),
   );
-  await inStreams(shards, async ({ matrix, shard, name }, failed) => {
-    const bytes = shard.expertCount * shard.rowCount * rowBytes(shard, matrix.cols);
-    executor.ensure([{ name, type: shard.format, bytes, purpose: 'weights' }]);
-    for await (const piece of packShard(checkpoint, matrix, shard)) {
-      if (failed()) return;
-      executor.write(name, piece.offset, piece.bytes);
-      read += piece.sourceBytes;
-      pending += piece.bytes.length;
-      onProgress(read, total);
-      if (pending >= DRAIN_BYTES) drained ??= drain();
-      await drained;
-    }
-  });
+  const upload = executor.upload();
+  try {
+    await inStreams(shards, async ({ matrix, shard, name }, scratch, failed) => {
+      const bytes = shard.expertCount * shard.rowCount * rowBytes(shard, matrix.cols);
+      executor.ensure([{ name, type: shard.format, bytes, purpose: 'weights' }]);
+      for await (const piece of packShard(checkpoint, matrix, shard, scratch)) {
+        if (failed()) return;
+        const room = await upload.room(name, piece.offset, piece.bytes);
+        piece.pack(room.bytes);
+        room.send();
+        read += piece.sourceBytes;
+        onProgress(read, total);
+      }
+    });
+    await upload.arrived();
+  } finally {
+    upload.dispose();
+  }
   for (const vector of layout.vectors.values()) {
     const values = await packVector(checkpoint, vector);
     put(executor, { name: vector.name, type: 'f32', bytes: values.byteLength, purpose: 'weights' }, values);
@@ -64,15 +59,16 @@ export async function loadWeights(
 /** Calls `work` for every item, a few at a time in their order; the first error ends all, when no call is under way. */
 async function inStreams<T>(
   items: readonly T[],
-  work: (item: T, failed: () => boolean) => Promise<void>,
+  work: (item: T, scratch: Scratch, failed: () => boolean) => Promise<void>,
 ): Promise<void> {
   const queue = items.values();
   const errors: unknown[] = [];
   const failed = () => errors.length > 0;
   const stream = async () => {
+    const scratch = new Scratch();
     for (const item of queue) {
       if (failed()) return;
-      await work(item, failed).catch((error: unknown) => errors.push(error));
+      await work(item, scratch, failed).catch((error: unknown) => errors.push(error));
     }
   };
   await Promise.all(Array.from({ length: STREAMS }, stream));

@@ -14,11 +14,11 @@ export class GpuMemory {
   }
 
   /**
-   * A zeroed buffer of at least `bytes` bytes (a multiple of 4, never empty).
+   * A zeroed buffer of at least `bytes` bytes (a multiple of 4, never empty), mapped if asked for.
    *
    * @throws DeviceError when the device's limit on buffer sizes is exceeded.
    */
-  create(label: string, bytes: number, usage: number, purpose: Purpose): GPUBuffer {
+  create(label: string, bytes: number, usage: number, purpose: Purpose, mapped = false): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 4) * 4);
     const limit = this.#device.limits.maxBufferSize;
     if (size > limit) {
@@ -28,7 +28,7 @@ export class GpuMemory {
         limit,
       });
     }
-    const buffer = this.#device.createBuffer({ label, size, usage });
+    const buffer = this.#device.createBuffer({ label, size, usage, mappedAtCreation: mapped });
     this.#live.set(buffer, purpose);
     return buffer;
   }

@@ -170,7 +170,7 @@ function splitFused(config: ModelConfig, entries: Map<string, Entry>): void {
     for (const [i, part] of [latent === undefined ? 'q' : 'q_a', 'k', 'v'].entries()) {
       const from = begin;
       const slice = { ...data, shape: [rows[i], cols], bytes: rows[i] * rowBytes };
-      const read = (at: number, length: number) => data.read(from + at, length);
+      const read: TensorData['read'] = (at, length, into) => data.read(from + at, length, into);
       entries.set(`blk.${block}.attn_${part}.weight`, {
         tensor,
         data: { ...slice, name: `${name} (${part})`, read },

@@ -190,7 +190,7 @@ function stack(name: string, experts: readonly CheckpointWeight[]): CheckpointWe
     experts: experts.length,
     shape: [experts.length, ...first.shape],
     bytes: experts.reduce((sum, { bytes }) => sum + bytes, 0),
-    readRows: (expert, begin, end) => experts[expert].readRows(0, begin, end),
+    readRows: (expert, begin, end, into) => experts[expert].readRows(0, begin, end, into),
   };
 }
 

@@ -1,13 +1,14 @@
 /** Finds NaN and infinite weights: a damaged or badly converted checkpoint would otherwise decode to noise. */
 import { WeightError } from '../errors.ts';
 import { DTYPE_BYTES, type DType, formatOf, type PlainFormat } from '../tensor.ts';
+import { skipClear, type WordTest } from './finite_simd.ts';
 import type { TensorInfo } from './safetensors.ts';
 
 /**
  * A float is not finite when all its exponent bits are set: adding one at the lowest of them then carries into the sign
  * position, which the mask has cleared. A 32-bit word tests one f32 or two 16-bit floats at once.
  */
-const TESTS: Readonly<Record<PlainFormat, { exponent: number; one: number; carry: number }>> = {
+const TESTS: Readonly<Record<PlainFormat, WordTest>> = {
   f32: { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000 },
   f16: { exponent: 0x7c007c00, one: 0x04000400, carry: 0x80008000 },
   bf16: { exponent: 0x7f807f80, one: 0x00800080, carry: 0x80008000 },
@@ -20,12 +21,13 @@ const TESTS: Readonly<Record<PlainFormat, { exponent: number; one: number; carry
 export function firstNonFinite(dtype: DType, bytes: Uint8Array): number {
   const format = formatOf(dtype);
   if (format === undefined) return -1;
-  const { exponent, one, carry } = TESTS[format];
+  const test = TESTS[format];
+  const { exponent, one, carry } = test;
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const count = aligned.length >>> 2;
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, count);
   const perWord = 4 / DTYPE_BYTES[dtype];
-  let i = 0;
+  let i = skipClear(aligned, test) / 4;
   // Eight words to a branch.
   for (; i + 8 <= count; i += 8) {
     const found =

@@ -37,11 +37,11 @@ export class OpenFiles {
       shape,
       file,
       bytes,
-      read: async (from, length) => {
+      read: async (from, length, into) => {
         checkRange(file, bytes, from, length);
         const open = this.#files.get(file);
         if (open === undefined) throw new WeightError(file, name, 'an open file', 'a closed one');
-        return open.read(begin + from, length);
+        return open.read(begin + from, length, into);
       },
     };
   }

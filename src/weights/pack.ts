@@ -5,87 +5,143 @@ import { type FileRows, isPlain, packRows, rowBytes } from '../formats/index.ts'
 import { decodeWeights, PLAIN_BYTES, type PlainFormat, padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { Placement, WeightMatrix, WeightPart, WeightShard, WeightVector } from './layout.ts';
+import type { StoredRows, StoredWeight } from './stored.ts';
 
-/** Most bytes of packed rows that are in memory at a time. */
+/** Most bytes of packed rows in a piece. */
 const PIECE_BYTES = 16 * 1024 * 1024;
 
-/** Packed bytes for one place of a shard's buffer. */
+/** Packed rows for one place of a shard's buffer: read and checked. */
 export interface Piece {
   readonly offset: number;
-  /** Valid until the next piece is asked for, which takes their place: fresh memory costs more than filling it. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: number;
   /** Checkpoint bytes that were read to make it. */
   readonly sourceBytes: number;
+  /** Writes every byte, reading none; not after the next piece is asked for. */
+  pack(out: Uint8Array<ArrayBuffer>): void;
+}
+
+/** Memory that rows are read into again and again: fresh memory costs more than filling it. */
+export class Scratch {
+  #bytes = new Uint8Array(0);
+
+  /** Aligned ranges of these lengths; those given before are no longer valid. */
+  take(lengths: readonly number[]): Uint8Array<ArrayBuffer>[] {
+    const aligned = lengths.map((length) => Math.ceil(length / 16) * 16);
+    const total = aligned.reduce((sum, length) => sum + length, 0);
+    if (this.#bytes.length < total) this.#bytes = new Uint8Array(total);
+    let end = 0;
+    return aligned.map((length) => {
+      end += length;
+      return this.#bytes.subarray(end - length, end);
+    });
+  }
+}
+
+/** Rows of a part that stand in a piece. */
+interface PartRows {
+  readonly part: WeightPart;
+  readonly weight: StoredWeight;
+  readonly first: number;
+  readonly last: number;
+  /** Bytes of one row in the files. */
+  readonly fileRow: number;
 }
 
 /**
- * Yields the packed bytes of one shard in order of their offsets.
+ * Yields one shard in pieces, in order of their offsets.
  *
- * @throws WeightError when a weight is NaN or infinite, or a file is truncated.
+ * @throws WeightError when a weight is NaN or infinite, or a file is truncated; no read is then under way.
  */
 export async function* packShard(
   checkpoint: Checkpoint,
   matrix: WeightMatrix,
   shard: WeightShard,
+  scratch: Scratch,
 ): AsyncGenerator<Piece> {
   const size = rowBytes(shard, matrix.cols);
   const rowsEach = Math.max(1, Math.floor(PIECE_BYTES / size));
-  const packed = new Uint8Array(Math.min(rowsEach, shard.rowCount) * size);
+  const covered = matrix.parts.reduce((sum, part) => sum + part.sourceRows, 0) === matrix.rows;
   let offset = 0;
   for (let e = 0; e < shard.expertCount; e++) {
     for (let r = 0; r < shard.rowCount; r += rowsEach) {
       const begin = shard.rowBegin + r;
       const end = shard.rowBegin + Math.min(shard.rowCount, r + rowsEach);
-      const bytes = packed.subarray(0, (end - begin) * size).fill(0);
-      let sourceBytes = 0;
-      for (const part of matrix.parts) {
-        sourceBytes += await packPart(
-          checkpoint,
-          matrix,
-          shard,
-          part,
-          shard.expertBegin + e,
-          begin,
-          end,
-          bytes,
-        );
-      }
-      yield { offset, bytes, sourceBytes };
-      offset += bytes.length;
+      const parts = partsWithin(checkpoint, matrix, begin, end);
+      const into = scratch.take(parts.map(({ first, last, fileRow }) => (last - first) * fileRow));
+      const expert = shard.expertBegin + e;
+      const read = await all(
+        parts.map(({ weight, first, last }, i) => weight.readRows(expert, first, last, into[i])),
+      );
+      const bytes = (end - begin) * size;
+      yield {
+        offset,
+        bytes,
+        sourceBytes: parts.reduce((sum, rows) => sum + placedRows(rows, begin, end) * rows.fileRow, 0),
+        pack: (out) => {
+          if (!covered) out.fill(0);
+          parts.forEach((rows, i) => {
+            packPart(matrix, shard, rows, read[i], begin, end, out);
+          });
+        },
+      };
+      offset += bytes;
     }
   }
 }
 
-/** Fills what `part` contributes to packed rows [begin, end) of an expert; returns the bytes of its source rows. */
-async function packPart(
-  checkpoint: Checkpoint,
+/** Results of all; when some fail, the error of the first of them, once none is under way. */
+async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
+}
+
+function partsWithin(checkpoint: Checkpoint, matrix: WeightMatrix, begin: number, end: number): PartRows[] {
+  return matrix.parts.flatMap((part) => {
+    const [first, last] = rowsWithin(part.rows, part.sourceRows, begin, end);
+    const weight = checkpoint.weight(part.tensor);
+    if (first >= last || weight === undefined) return [];
+    const bytes = checkpoint.weights.get(part.tensor)?.bytes ?? 0;
+    return [{ part, weight, first, last, fileRow: bytes / (weight.experts * part.sourceRows) }];
+  });
+}
+
+/** Whether `count` elements follow each other as in the source. */
+function isStraight(p: Placement, count: number): boolean {
+  return p.step === 1 && (p.group >= count || p.groupStride === p.group);
+}
+
+/** How many of the rows are placed in [begin, end): others may be read with them. */
+function placedRows({ part, first, last }: PartRows, begin: number, end: number): number {
+  if (part.rows.run >= part.rows.group) return last - first;
+  let count = 0;
+  for (let r = first; r < last; r++) {
+    const to = place(part.rows, r);
+    if (to >= begin && to < end) count++;
+  }
+  return count;
+}
+
+/** Writes what a part contributes to packed rows [begin, end) of an expert. */
+function packPart(
   matrix: WeightMatrix,
   shard: WeightShard,
-  part: WeightPart,
-  expert: number,
+  { part, first, last }: PartRows,
+  read: StoredRows,
   begin: number,
   end: number,
   out: Uint8Array<ArrayBuffer>,
-): Promise<number> {
-  const [first, last] = rowsWithin(part.rows, part.sourceRows, begin, end);
-  const weight = checkpoint.weight(part.tensor);
-  if (first >= last || weight === undefined) return 0;
-  const source = deviceRows(shard, matrix, part, await weight.readRows(expert, first, last), last - first);
+): void {
+  const source = deviceRows(shard, matrix, part, read, last - first);
   const size = rowBytes(shard, matrix.cols);
-  const whole = checkpoint.weights.get(part.tensor)?.bytes ?? 0;
-  const sourceRow = whole / (weight.experts * part.sourceRows);
-  if (part.rows.step === 1 && part.rows.group >= part.sourceRows) {
+  if (isStraight(part.rows, part.sourceRows)) {
     out.set(source, (place(part.rows, first) - begin) * size);
-    return (last - first) * sourceRow;
+    return;
   }
-  let used = 0;
   for (let r = first; r < last; r++) {
     const to = place(part.rows, r);
     if (to < begin || to >= end) continue;
-    used += sourceRow;
     out.set(source.subarray((r - first) * size, (r - first + 1) * size), (to - begin) * size);
   }
-  return used;
 }
 
 /** Rows of a part as they lie on the device, one after another. */
@@ -110,7 +166,7 @@ function plainRows(
   const size = PLAIN_BYTES[format];
   const sourceRow = part.sourceCols * size;
   const packedRow = padRow(cols) * size;
-  if (sourceRow === packedRow && part.cols.group >= part.sourceCols) return source;
+  if (sourceRow === packedRow && isStraight(part.cols, part.sourceCols)) return source;
   const out = new Uint8Array(count * packedRow);
   for (let r = 0; r < count; r++) {
     const row = source.subarray(r * sourceRow, (r + 1) * sourceRow);

@@ -7,10 +7,10 @@ export interface RangeFile {
   /** Bytes. */
   readonly size: number;
   /**
-   * Exactly `length` bytes from `offset`, at the start of a buffer of their own (so aligned for any element type).
-   * Throws WeightError when the file does not have them.
+   * Exactly `length` bytes from `offset`, at the start of `into` where that is given and long enough, else of a buffer of
+   * their own (so aligned for any element type). Throws WeightError when the file does not have them.
    */
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(offset: number, length: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
   close(): Promise<void>;
 }
 
@@ -55,9 +55,9 @@ export function memoryFile(name: string, bytes: Uint8Array): RangeFile {
   return {
     name,
     size: bytes.length,
-    read: async (offset, length) => {
+    read: async (offset, length, into) => {
       checkRange(name, bytes.length, offset, length);
-      const out = allocate(name, length);
+      const out = within(into, length) ?? allocate(name, length);
       out.set(bytes.subarray(offset, offset + length));
       return out;
     },
@@ -102,6 +102,14 @@ export function checkRange(file: string, size: number, offset: number, length: n
   if (!valid || offset + length > size) {
     throw new WeightError(file, undefined, `${length} bytes at ${offset}`, `a file of ${size} bytes`);
   }
+}
+
+/** The first `length` bytes of `into`, or undefined where it has fewer or is none. */
+export function within(
+  into: Uint8Array<ArrayBuffer> | undefined,
+  length: number,
+): Uint8Array<ArrayBuffer> | undefined {
+  return into !== undefined && into.length >= length ? into.subarray(0, length) : undefined;
 }
 
 /** A fresh buffer; throws WeightError when one that large cannot be had. */

@@ -2,7 +2,7 @@
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WeightError } from '../errors.ts';
-import { allocate, checkRange, type FileSource, type RangeFile } from './source.ts';
+import { allocate, checkRange, type FileSource, type RangeFile, within } from './source.ts';
 
 /** One read(2) moves less than 2 GiB. */
 const MAX_READ = 2 ** 30;
@@ -48,9 +48,9 @@ function rangeFile(handle: FileHandle, name: string, size: number): RangeFile {
   return {
     name,
     size,
-    read: async (offset, length) => {
+    read: async (offset, length, into) => {
       checkRange(name, size, offset, length);
-      const out = uncleared(name, length);
+      const out = within(into, length) ?? uncleared(name, length);
       for (let done = 0; done < length; ) {
         const bytes = await readSome(
           handle,

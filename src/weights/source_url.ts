@@ -1,6 +1,6 @@
 /** Checkpoint files over HTTP, read with Range requests: in browsers and in Node. */
 import { WeightError } from '../errors.ts';
-import { allocate, checkRange, type FileSource, memoryFile, type RangeFile } from './source.ts';
+import { allocate, checkRange, type FileSource, memoryFile, type RangeFile, within } from './source.ts';
 
 /** A server without Range support may still serve small files (config.json, an index) whole. */
 const MAX_WHOLE_BYTES = 64 * 2 ** 20;
@@ -48,9 +48,11 @@ async function openUrl(url: URL, file: string, fetchFn: typeof fetch): Promise<R
   return {
     name: file,
     size,
-    read: async (offset, length) => {
+    read: async (offset, length, into) => {
       checkRange(file, size, offset, length);
-      return length === 0 ? new Uint8Array(0) : readRange(fetchFn, url, file, offset, length);
+      if (length === 0) return new Uint8Array(0);
+      const out = within(into, length) ?? allocate(file, length);
+      return readRange(fetchFn, url, file, offset, out);
     },
     close: async () => {},
   };
@@ -61,8 +63,9 @@ async function readRange(
   url: URL,
   file: string,
   offset: number,
-  length: number,
+  out: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const { length } = out;
   const wanted = `bytes ${offset}-${offset + length - 1}/`;
   const response = await request(fetchFn, url, file, `bytes=${offset}-${offset + length - 1}`);
   const range = response.headers.get('content-range');
@@ -75,7 +78,7 @@ async function readRange(
       `${response.status} with ${range}`,
     );
   }
-  const body = await fill(response, file, length);
+  const body = await fill(response, file, out);
   if (body.length !== length) {
     throw new WeightError(
       file,
@@ -106,21 +109,24 @@ async function wholeBody(response: Response, file: string): Promise<Uint8Array> 
       `${length} bytes sent whole`,
     );
   }
-  return (await fill(response, file, MAX_WHOLE_BYTES)).slice();
+  return (await fill(response, file, allocate(file, MAX_WHOLE_BYTES))).slice();
 }
 
-/** The body, in a buffer of `capacity` bytes; a longer body is cut off and refused. */
-async function fill(response: Response, file: string, capacity: number): Promise<Uint8Array<ArrayBuffer>> {
-  const out = allocate(file, capacity);
+/** The body, at the start of `out`; a longer body is cut off and refused. */
+async function fill(
+  response: Response,
+  file: string,
+  out: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
   const reader = response.body?.getReader();
   let filled = 0;
   try {
     while (reader !== undefined) {
       const { done, value } = await reader.read();
       if (done) break;
-      if (filled + value.length > capacity) {
+      if (filled + value.length > out.length) {
         await reader.cancel();
-        throw new WeightError(file, undefined, `a response of at most ${capacity} bytes`, 'a longer one');
+        throw new WeightError(file, undefined, `a response of at most ${out.length} bytes`, 'a longer one');
       }
       out.set(value, filled);
       filled += value.length;

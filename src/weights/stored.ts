@@ -25,9 +25,9 @@ export interface StoredWeight {
   /** Columns that share a scale: `fp8` and `int4` only. */
   readonly groupCols?: number;
   /**
-   * Rows [begin, end) of one expert.
+   * Rows [begin, end) of one expert. `into` may be used for them; they are then valid until it is used again.
    *
    * @throws WeightError when the file is truncated, or a scale is NaN or infinite.
    */
-  readRows(expert: number, begin: number, end: number): Promise<StoredRows>;
+  readRows(expert: number, begin: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<StoredRows>;
 }

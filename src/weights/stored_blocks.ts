@@ -31,9 +31,9 @@ export function plainWeight(name: string, data: TensorData): CheckpointWeight | 
     shape: data.shape,
     file: data.file,
     bytes: data.bytes,
-    readRows: async (expert, begin, end) => {
+    readRows: async (expert, begin, end, into) => {
       const from = (expert * rows + begin) * rowBytes;
-      const values = await data.read(from, (end - begin) * rowBytes);
+      const values = await data.read(from, (end - begin) * rowBytes, into);
       checkFinite({ name: data.name, file: data.file, dtype, shape: data.shape }, values, from);
       return { values };
     },
@@ -53,9 +53,9 @@ export function ggmlWeight(name: string, data: TensorData, type: GgmlType): Chec
     shape: data.shape,
     file: data.file,
     bytes: data.bytes,
-    readRows: async (expert, begin, end) => {
+    readRows: async (expert, begin, end, into) => {
       const firstRow = expert * rows + begin;
-      const values = await data.read(firstRow * rowBytes, (end - begin) * rowBytes);
+      const values = await data.read(firstRow * rowBytes, (end - begin) * rowBytes, into);
       const damaged = damagedBlock(type, values);
       if (damaged >= 0) {
         const perRow = cols / type.elements;

@@ -32,8 +32,8 @@ export function fp8Weight(name: string, data: TensorData, scale: TensorData): Ch
     shape: data.shape,
     file: data.file,
     bytes: data.bytes + scale.bytes,
-    readRows: async (expert, begin, end) => {
-      const values = await data.read((expert * rows + begin) * cols, (end - begin) * cols);
+    readRows: async (expert, begin, end, into) => {
+      const values = await data.read((expert * rows + begin) * cols, (end - begin) * cols, into);
       checkNumbers(data, values, (expert * rows + begin) * cols);
       const firstBlock = Math.floor(begin / FP8_BLOCK);
       const blocks = ceilDiv(end, FP8_BLOCK) - firstBlock;

@@ -50,11 +50,11 @@ export function packedWeight(
     shape: [rows, cols],
     file: packed.file,
     bytes: [packed, scale, zero, shape].reduce((sum, part) => sum + (part?.bytes ?? 0), 0),
-    readRows: async (_, begin, end) => {
+    readRows: async (_, begin, end, into) => {
       if (!checked && shape !== undefined) await checkShape(shape, rows, cols);
       checked = true;
       const count = end - begin;
-      const words = await packed.read(begin * wordBytes, count * wordBytes);
+      const words = await packed.read(begin * wordBytes, count * wordBytes, into);
       const scales = await readScales(scale, begin * groups, count * groups);
       const zeros = new Uint8Array(count * groups).fill(SYMMETRIC_ZERO);
       if (zero !== undefined) await readZeros(zero, groups, begin, end, zeros);

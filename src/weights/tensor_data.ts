@@ -11,8 +11,8 @@ export interface TensorData {
   readonly shape: readonly number[];
   /** Its length in bytes. */
   readonly bytes: number;
-  /** `length` bytes from byte `begin`, at the start of a buffer of their own; WeightError when the file fails. */
-  read(begin: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** `length` bytes from byte `begin`, as `RangeFile` reads them; WeightError when the file fails. */
+  read(begin: number, length: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** A weight with where it comes from. */

@@ -1,6 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type DType, encodeWeights, formatOf } from '../../src/tensor.ts';
 import { checkFinite, firstNonFinite } from '../../src/weights/finite.ts';
+import { skipClear } from '../../src/weights/finite_simd.ts';
 
 const DTYPES: DType[] = ['F32', 'F16', 'BF16'];
 
@@ -33,6 +34,56 @@ describe.each(DTYPES)('firstNonFinite of %s', (dtype) => {
     const shifted = new Uint8Array(bytes.length + 1);
     shifted.set(bytes, 1);
     expect(firstNonFinite(dtype, shifted.subarray(1))).toBe(3);
+  });
+});
+
+describe.each(DTYPES)('blocks of %s', (dtype) => {
+  const format = formatOf(dtype)!;
+  const size = dtype === 'F32' ? 4 : 2;
+  const perBlock = 65536 / size;
+  const count = 3 * perBlock + 13;
+  const clean = encodeWeights(
+    format,
+    Float64Array.from({ length: count }, (_, i) => (i % 2 === 0 ? 1 : -1) * (1 + (i % 997))),
+  );
+  const places = [0, 1, perBlock - 1, perBlock, 2 * perBlock - 1, 2 * perBlock, 3 * perBlock, count - 1];
+  afterEach(() => vi.unstubAllGlobals());
+
+  /** With one bad element, and every place after it bad too. */
+  const damaged = (at: number, value: number) => {
+    const bytes = clean.slice();
+    for (const place of places.filter((one) => one >= at)) {
+      bytes.set(encodeWeights(format, [value]), place * size);
+    }
+    return bytes;
+  };
+
+  it.each([Number.NaN, Infinity, -Infinity])('finds the first %d at every end of a block', (bad) => {
+    expect(firstNonFinite(dtype, clean)).toBe(-1);
+    for (const at of places) expect(firstNonFinite(dtype, damaged(at, bad))).toBe(at);
+  });
+
+  it('finds it in bytes that are not aligned, and after whole blocks alone', () => {
+    for (const shift of [1, 2, 4, 16]) {
+      const shifted = new Uint8Array(clean.length + shift);
+      shifted.set(damaged(perBlock, Number.NaN), shift);
+      expect(firstNonFinite(dtype, shifted.subarray(shift))).toBe(perBlock);
+    }
+    expect(firstNonFinite(dtype, clean.subarray(0, 65536))).toBe(-1);
+    expect(firstNonFinite(dtype, damaged(perBlock - 1, Infinity).subarray(0, 65536))).toBe(perBlock - 1);
+  });
+
+  it('passes over clean blocks, and over none without WebAssembly', async () => {
+    const test = { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000 };
+    const zeros = new Uint8Array(3 * 65536 + 40);
+    expect(skipClear(zeros, test)).toBe(3 * 65536);
+    vi.stubGlobal('WebAssembly', undefined);
+    vi.resetModules();
+    const other = await import('../../src/weights/finite_simd.ts');
+    expect(other.skipClear(zeros, test)).toBe(0);
+    const { firstNonFinite: found } = await import('../../src/weights/finite.ts');
+    expect(found(dtype, clean)).toBe(-1);
+    for (const at of places) expect(found(dtype, damaged(at, Number.NaN))).toBe(at);
   });
 });
 

@@ -67,6 +67,19 @@ describe.each([
     await file.close();
   });
 
+  it('reads into memory that is long enough', async () => {
+    const file = (await (await make()).open('a.bin'))!;
+    const memory = new Uint8Array(20).fill(0xa5);
+    const part = await file.read(7, 5, memory.subarray(4));
+    expect(part.buffer).toBe(memory.buffer);
+    expect([...part]).toEqual([7, 8, 9, 10, 11]);
+    expect([...memory.subarray(0, 10)]).toEqual([0xa5, 0xa5, 0xa5, 0xa5, 7, 8, 9, 10, 11, 0xa5]);
+    const longer = await file.read(0, 21, memory);
+    expect(longer.buffer).not.toBe(memory.buffer);
+    expect(longer).toEqual(BYTES.slice(0, 21));
+    await file.close();
+  });
+
   it('knows missing and empty files', async () => {
     const source = await make();
     expect(await source.open('b.bin')).toBeUndefined();
