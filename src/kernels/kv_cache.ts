@@ -20,6 +20,11 @@ export function kvLibs(kv: KvFormat): WgslName[] {
   return kv === 'fp8' ? ['lib/kv_fp8', 'lib/kv_pages', 'lib/e4m3'] : [`lib/kv_${kv}`];
 }
 
+/** Those that fetch eight elements at a time, undecoded: `fetch_k`, `fetch_v`, `low_four`, `high_four`, scales of rows. */
+export function kvEightLibs(kv: KvFormat): WgslName[] {
+  return kv === 'fp8' ? ['lib/kv_eight_fp8', 'lib/kv_pages', 'lib/e4m3'] : [`lib/kv_eight_${kv}`];
+}
+
 /** The binding of keys, or of values: `[pages * PAGE, kvHeads, padRow(D)]`. */
 export function cacheBinding(
   kv: KvFormat,

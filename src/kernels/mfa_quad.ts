@@ -1,9 +1,9 @@
-/** Attention for few tokens: four heads a workgroup; with a single slice, the whole of attention. */
+/** Attention for few tokens: few heads a workgroup; with a single slice, the whole of attention. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
-import { defineKernel, type Kernel, type ReferenceIo } from './kernel.ts';
-import { kvLibs, kvRowBytes } from './kv_cache.ts';
+import { defineKernel, type Kernel, PLAIN, type ReferenceIo, type Variant } from './kernel.ts';
+import { kvEightLibs, kvRowBytes } from './kv_cache.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import {
   type AttentionParams,
@@ -15,42 +15,91 @@ import {
   partialDims,
   seenPositions,
 } from './mfa_decode.ts';
-import { PAGE } from './paged.ts';
+import { type KvFormat, PAGE } from './paged.ts';
 
 /**
  * One slice gives attention's output (`attn`), with the head-wise gate if there is one; several give partial results for
- * mfa_combine, which has the gate then.
+ * mfa_combine, which has the gate then. `group`: query heads of a workgroup, see {@link quadGroup}.
  */
-export type QuadParams = AttentionParams & { readonly gates?: GatesAt };
+export type QuadParams = AttentionParams & { readonly gates?: GatesAt; readonly group?: Group };
 
-/** Heads of a workgroup. */
+/** Query heads that a workgroup may have. */
+type Group = 1 | 2 | 4;
+
+/** Most query heads of a workgroup. */
 const QUAD = 4;
 
-/** Most positions of a tile. */
-const MOST_KEYS = 256;
+/** Workgroups that fewer heads in each may make: about as many as a large GPU runs side by side. */
+export const QUAD_WORKGROUPS = 128;
 
-/** Workgroups that share a slice. */
-export function quadsOf(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
-  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, QUAD);
+/**
+ * Registers of an invocation that hold keys and values as they are stored, by heads of a workgroup: queries and
+ * accumulators take 24 for each head, of at most 255.
+ */
+export const QUAD_REGISTERS: Readonly<Record<Group, number>> = { 1: 128, 2: 128, 4: 64 };
+
+/** Most positions of a tile, for the same. */
+export const QUAD_KEYS: Readonly<Record<Group, number>> = { 1: 512, 2: 512, 4: 256 };
+
+/** Invocations of a workgroup, and columns of a key that one of them has. */
+const WG = 256;
+const COLUMNS_EACH = 16;
+
+/** Maxima and sums through subgroup operations of at least `least` members: as many may share the columns of a key. */
+function subgroups(name: string, least: number): Variant {
+  return {
+    name,
+    libs: ['lib/scores_subgroup'],
+    enables: ['subgroups'],
+    constants: { LEAST: least },
+    team: () => 1,
+    available: (caps) => caps.subgroups && caps.subgroupMinSize >= least,
+  };
 }
 
-/** Invocations that share the columns of a key, four each: a power of two. */
+/** The same through workgroup memory. */
+const WORKGROUP: Variant = { ...PLAIN, name: 'workgroup', libs: ['lib/scores_workgroup'] };
+
+/** Workgroups of `group` heads that share a slice. */
+export function quadsOf(p: Pick<AttentionParams, 'heads' | 'kvHeads'>, group: Group = QUAD): number {
+  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, group);
+}
+
+/**
+ * Query heads of a workgroup: as few as keep the workgroups side by side, since each reads K and V from a cache anyway, and
+ * otherwise four.
+ */
+export function quadGroup(p: QuadParams): Group {
+  const fits = (group: Group) => p.splits * p.tokens * quadsOf(p, group) <= QUAD_WORKGROUPS;
+  return p.group ?? ([1, 2] as const).find(fits) ?? QUAD;
+}
+
+/** Invocations that share the columns of a key: a power of two. */
 function parts(D: number): number {
-  return 2 ** Math.ceil(Math.log2(ceilDiv(padRow(D) / 4, 4)));
+  return 2 ** Math.ceil(Math.log2(ceilDiv(padRow(D), COLUMNS_EACH)));
 }
 
-/** Positions that a workgroup fetches at a time, by head_dim. */
+/** Positions that a workgroup of four heads fetches at a time from a binary16 cache, by head_dim. */
 export function quadKeys(D: number): number {
-  return Math.min(MOST_KEYS, 1024 / parts(D));
+  return tileKeys(D, 'f16', QUAD);
+}
+
+/** Positions that a workgroup fetches at a time. */
+function tileKeys(D: number, kv: KvFormat, group: Group): number {
+  const words = (COLUMNS_EACH / 4) * (kv === 'f32' ? 4 : 2); // of a key, in one invocation
+  const each = QUAD_REGISTERS[group] / 2 / words;
+  return Math.min(QUAD_KEYS[group], (each * WG) / parts(D));
 }
 
 export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   ...mfa_decode,
   name: 'mfa_quad',
   summary:
-    'attention for few tokens, four heads a workgroup; whole with the head-wise gate, or split over the context',
+    'attention for few tokens, one, two or four heads a workgroup; whole with the head-wise gate, or split over the context',
+  variants: [subgroups('subgroup', 32), subgroups('small subgroup', 8), WORKGROUP],
   libs: (p) => [
-    ...kvLibs(p.kv),
+    `lib/heads_${quadGroup(p)}`,
+    ...kvEightLibs(p.kv),
     'lib/positions',
     gateLib(p.gates),
     p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
@@ -70,7 +119,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     PAGE,
     WINDOW: p.window ?? 0,
     PARTS: parts(p.D),
-    KEYS: quadKeys(p.D),
+    KEYS: tileKeys(p.D, p.kv, quadGroup(p)),
     ...gateConstants(p.gates),
   }),
   bindings(p) {
@@ -82,7 +131,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
       ...gateBindings(p.gates, p.allTokens),
     };
   },
-  workgroups: (p) => [p.splits, p.tokens, quadsOf(p)],
+  workgroups: (p) => [p.splits, p.tokens, quadsOf(p, quadGroup(p))],
   reference(p, io) {
     if (p.splits > 1) {
       mfa_decode.reference(p, io);

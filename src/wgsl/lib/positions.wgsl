@@ -9,11 +9,20 @@ fn first_seen(position: u32) -> u32 {
   return 0u;
 }
 
-// Row of the first KV head at a position.
-fn cache_row(sequence: u32, position: u32) -> u32 {
+// Where in the page table the page of a position stands.
+fn page_index(sequence: u32, position: u32) -> u32 {
   var page = position / PAGE;
   if (WINDOW > 0u) {
     page %= params.max_pages;
   }
-  return (page_table[sequence * params.max_pages + page] * PAGE + position % PAGE) * KV_HEADS;
+  return sequence * params.max_pages + page;
+}
+
+// Row of the first KV head at a position that lies on `page`.
+fn page_row(page: u32, position: u32) -> u32 {
+  return (page * PAGE + position % PAGE) * KV_HEADS;
+}
+
+fn cache_row(sequence: u32, position: u32) -> u32 {
+  return page_row(page_table[page_index(sequence, position)], position);
 }
