@@ -9,9 +9,11 @@ import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { probe_fma } from '../kernels/probe_fma.ts';
 import { probe_fma_f16 } from '../kernels/probe_fma_f16.ts';
 import { probe_matrix } from '../kernels/probe_matrix.ts';
+import { probe_read } from '../kernels/probe_read.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import { Arena, ProbeCall } from './arena.ts';
+import { type ClockGuard, FAST_GBPS, guardOf } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
 import { dispatchLatencies, passCost, roundTrips, stepCosts, timerStep } from './latencies.ts';
 import {
@@ -23,7 +25,7 @@ import {
   readRate,
   writeCurve,
 } from './machine.ts';
-import { ClockGuard, measureWithin, type WithinOptions } from './mock_step.ts';
+import { measureWithin, type WithinOptions } from './mock_step.ts';
 import type { ProbeShape } from './probe_shape.ts';
 import { probeShapes } from './probe_shapes.ts';
 import { obstacle } from './setup.ts';
@@ -44,15 +46,16 @@ export interface CalibrateOptions {
 const FAST_BYTES = 1024 ** 3;
 const SLOW_BYTES = 128 * 1024 ** 2;
 
-/** GB/s from which memory counts as fast. */
-const FAST_GBPS = 150;
-
 /** Calls that should take longer than this are left out: slow adapters get by with the smaller ones. */
 const LONGEST_US = 12_000;
 
 /** How probes are measured where memory is fast, and elsewhere. */
-const STEADY: WithinOptions = { pairs: 14, passUs: 400 };
-const BRIEF: WithinOptions = { pairs: 4, passUs: 200 };
+const STEADY = { pairs: 16, passUs: 500 } as const;
+const BRIEF = { pairs: 4, passUs: 200 } as const;
+
+/** Bytes that are read to empty caches, beyond what large GPUs hold, and by how many workgroups. */
+const FLUSH_BYTES = 128 * 1024 ** 2;
+const FLUSH_WORKGROUPS = 1024;
 
 /** Times that a probe is measured anew because the clock fell. */
 const RETRIES = 2;
@@ -87,7 +90,7 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
   const { onProgress = () => {}, filter = () => true } = options;
   const bench: Bench = { gpu, pipelines: new PipelineCache(gpu.device), clock: new GpuClock(gpu) };
   let arena: Arena | undefined;
-  let guard: ClockGuard | undefined;
+  let guard: Pick<ClockGuard, 'rise' | 'isSlow' | 'dispose'> | undefined;
   const mock: ProbeCall[] = [];
   try {
     let done = 0;
@@ -105,7 +108,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const timer_ns = await timerStep(bench);
     next('bandwidth');
     const limit = Math.min(gpu.caps.maxBindingBytes, gpu.device.limits.maxBufferSize);
-    const fast = (await readRate(bench, Math.min(limit, SLOW_BYTES))) > FAST_GBPS;
+    const rate = await readRate(bench, Math.min(limit, SLOW_BYTES));
+    const fast = rate > FAST_GBPS;
     const bytes = Math.min(limit, options.maxBytes ?? (fast ? FAST_BYTES : SLOW_BYTES));
     const read = await readCurve(bench, bytes, fast);
     const write = await writeCurve(bench, bytes, latency.dependent.median);
@@ -114,13 +118,18 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const shapes = shortEnough(probeShapes(gpu.caps, !fast).filter(filter), gpu, machine);
     parts = done + shapes.length + 2;
     next('a step to measure within');
-    guard = fast ? await ClockGuard.create(bench) : undefined;
+    guard = await guardOf(bench, rate);
     for (const probe of unlike(shapes)) mock.push(await readied(bench, arena, probe));
+    const flush = await readied(bench, arena, flushOf(arena));
+    // Where calls run on a processor, others hardly matter, and would only hide what is measured.
+    const within: WithinOptions = fast
+      ? { step: mock.slice(), flush, ...STEADY }
+      : { step: [], flush: undefined, ...BRIEF };
+    mock.push(flush);
     const measured: Measured[] = [];
     for (let at = 0; at < shapes.length; at += ABREAST) {
       const some = shapes.slice(at, at + ABREAST).map(({ probe }) => probe);
-      // Where calls run on a processor, others hardly matter, and would only hide what is measured.
-      const found = await timeProbes(bench, arena, fast ? mock : [], some, guard, ({ kernel, shape }) =>
+      const found = await timeProbes(bench, arena, some, within, guard, ({ kernel, shape }) =>
         next(`${kernel.name} ${shape}`),
       );
       measured.push(...found);
@@ -130,8 +139,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const longest = measured.reduce((a, b) => (b.timing.us > a.timing.us ? b : a));
     const long = { call: await readied(bench, arena, longest.probe), us: longest.timing.us };
     mock.push(long.call);
-    await guard?.rise(RISE_MS);
-    const calls = mock.slice(0, -1);
+    await guard.rise(RISE_MS);
+    const calls = mock.slice(0, -2);
     const pass = await passCost(bench, calls);
     const steps = await stepCosts(bench, calls, long);
     next('round trips');
@@ -222,6 +231,13 @@ function unlike(probes: readonly Expected[]): ProbeShape[] {
   return [...shortest.values()].map(({ probe }) => probe);
 }
 
+/** A reading of the arena that empties caches. */
+function flushOf({ bytes }: Arena): ProbeShape {
+  const vectors = Math.floor(Math.min(bytes, FLUSH_BYTES) / 16);
+  const params = { vectors, workgroups: FLUSH_WORKGROUPS, rounds: 1 };
+  return { kernel: probe_read, params, shape: 'flush', cached: false, greedy: true };
+}
+
 /** A probe, compiled and bound. */
 async function readied(
   { gpu, pipelines, clock }: Bench,
@@ -230,7 +246,7 @@ async function readied(
 ): Promise<ProbeCall> {
   const { kernel, params, cached } = probe;
   const variant = pickVariant(kernel, gpu.caps);
-  const { streamed } = probeWork(probe, gpu);
+  const streamed = kernel === probe_read ? Number.POSITIVE_INFINITY : probeWork(probe, gpu).streamed;
   const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
   // Drivers may put off part of the work until a pipeline is first used.
   await clock.pass((pass) => {
@@ -240,13 +256,13 @@ async function readied(
   return call;
 }
 
-/** Readies all of `probes` that fit, then times them, each within `step`, without a pause in between. */
+/** Readies all of `probes` that fit, then times them without a pause in between. */
 async function timeProbes(
   bench: Bench,
   arena: Arena,
-  step: readonly ProbeCall[],
   probes: readonly ProbeShape[],
-  guard: ClockGuard | undefined,
+  within: WithinOptions,
+  guard: Pick<ClockGuard, 'rise' | 'isSlow'>,
   onProbe: (probe: ProbeShape) => void,
 ): Promise<Measured[]> {
   const { gpu, clock } = bench;
@@ -259,13 +275,14 @@ async function timeProbes(
       if (obstacle(kernel, params, pickVariant(kernel, gpu.caps), gpu.caps) !== undefined) continue;
       ready.push({ probe, call: await readied(bench, arena, probe) });
     }
-    await guard?.rise(RISE_MS);
+    await guard.rise(RISE_MS);
     const found: Measured[] = [];
     for (const { probe, call } of ready) {
-      let timing = await measureWithin(clock, step, call, guard === undefined ? BRIEF : STEADY);
-      for (let retry = 0; retry < RETRIES && (await guard?.isSlow()) === true; retry++) {
-        await guard?.rise();
-        timing = await measureWithin(clock, step, call, STEADY);
+      const options = probe.cached ? { ...within, flush: undefined } : within;
+      let timing = await measureWithin(clock, call, options);
+      for (let retry = 0; retry < RETRIES && (await guard.isSlow()); retry++) {
+        await guard.rise();
+        timing = await measureWithin(clock, call, options);
       }
       // A call that takes less than the clock's noise, which no law could be fitted to.
       if (timing.us > 0)

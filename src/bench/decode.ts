@@ -55,12 +55,18 @@ export function gpuOf(model: Model): GpuExecutor {
 }
 
 /**
- * Runs decoding steps over a cache filled with a pattern.
+ * Runs decoding steps over a cache filled with a pattern. `before`: what is done after they have warmed up, right before
+ * those that count.
  *
  * @throws InputError when batch or context exceed what the model has room for, or for too many steps; DeviceError when
  *   results are not finite, or for what the device reports.
  */
-export async function benchDecode(model: Model, wanted: DecodeCase, ceilings: Ceilings): Promise<DecodeRow> {
+export async function benchDecode(
+  model: Model,
+  wanted: DecodeCase,
+  ceilings: Ceilings,
+  before: () => Promise<void> = async () => {},
+): Promise<DecodeRow> {
   const { batch, context, steps } = wanted;
   if (steps > MAX_STEPS) throw new InputError('steps', `at most ${MAX_STEPS}`, steps);
   const executor = gpuOf(model);
@@ -74,6 +80,7 @@ export async function benchDecode(model: Model, wanted: DecodeCase, ceilings: Ce
       const encodes: number[] = [];
       const arrivals: number[] = [];
       const queue = await warmUp(executor, () => executor.run(prepared[0], read), rewind);
+      await before();
       for (let done = -queue.length, issued = 0; done < total; done++) {
         for (; issued < total && queue.length < executor.depth; issued++) {
           const begin = performance.now();

@@ -2,16 +2,18 @@
 import type { Calibration } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
+import { type ClockGuard, guardOf } from './clock_guard.ts';
 import {
   benchDecode,
   type DecodeCase,
+  type DecodeRow,
   gpuOf,
   resolveSpans,
   WARM_STEPS,
   warmUp,
   withSequences,
 } from './decode.ts';
-import { quantile } from './timing.ts';
+import { GpuClock, quantile } from './timing.ts';
 
 /** A prediction beside a measurement. */
 export interface Compared {
@@ -77,14 +79,25 @@ export async function validateStep(
   const prediction = predict(plan, calibration, { context: middle });
   const { read, fma_tflops, dispatch_us, round_trip_us } = calibration;
   const memory = read[read.length - 1];
-  const row = await benchDecode(model, wanted, {
+  const ceilings = {
     readGBs: memory.median,
     readBytes: memory.bytes,
     fmaTFLOPs: fma_tflops.median,
     dispatchUs: dispatch_us.median,
     roundTripUs: round_trip_us.median,
-  });
-  const calls = await compareCalls(model, wanted, prediction, row.gpuMs);
+  };
+  const { gpu, pipelines } = gpuOf(model);
+  const clock = new GpuClock(gpu);
+  const guard = await guardOf({ gpu, pipelines, clock }, memory.median);
+  let row: DecodeRow;
+  let calls: readonly ComparedCalls[];
+  try {
+    row = await benchDecode(model, wanted, ceilings, () => guard.rise());
+    calls = await compareCalls(model, wanted, prediction, row.gpuMs, guard);
+  } finally {
+    guard.dispose();
+    clock.dispose();
+  }
   const scale = prediction.tpotMs / row.tpotMs;
   return {
     ...wanted,
@@ -120,6 +133,7 @@ async function compareCalls(
   wanted: DecodeCase,
   prediction: Prediction,
   stepMs: number | undefined,
+  guard: Pick<ClockGuard, 'rise'>,
 ): Promise<ComparedCalls[]> {
   const executor = gpuOf(model);
   if (stepMs === undefined) return [];
@@ -138,8 +152,10 @@ async function compareCalls(
       const queue = await warmUp(executor, () => step(0), rewind);
       for (const group of groups) {
         const without = new Set(group);
+        await guard.rise();
+        for (let i = 0; i < WARM_STEPS; i++) queue.push(step(0));
         for (let i = 0; i < 2 * pairs; i++) {
-          if (queue.length === executor.depth) await queue.shift();
+          while (queue.length >= executor.depth) await queue.shift();
           queue.push(i % 2 === 0 ? step(2 * i) : step(2 * i, without));
         }
         await Promise.all(queue.splice(0));
