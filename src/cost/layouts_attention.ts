@@ -1,6 +1,7 @@
 /** Layouts of attention and of what prepares it. */
 import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
+import { quadGroup } from '../kernels/mfa_quad.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
@@ -49,7 +50,7 @@ function mfaDecode(call: LaidOut): Layout {
 function mfaQuad(call: LaidOut): Layout {
   const p = call.params as AttentionParams;
   const { KEYS } = constantsOf(call);
-  const layout = slices(call, KEYS, 4, 'fma');
+  const layout = slices(call, KEYS, quadGroup(p), 'fma');
   // The last step of several slices is mfa_combine's.
   return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'}` };
 }

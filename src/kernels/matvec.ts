@@ -43,14 +43,17 @@ const LARGE_SUBGROUP_TEAM: Variant = {
   available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
 };
 
+/** Blocks of 8 columns from which all lanes of a workgroup share the columns of several tokens. */
+const ALONE_BLOCKS = 128;
+
 /**
- * Whether rows are so few and long that a workgroup has one group of them: more workgroups, and all lanes of each along
- * the columns.
+ * Whether a workgroup has one group of rows: where these are so few and long that there would be few workgroups, and for
+ * several tokens, whose sums leave a lane registers for one group.
  */
 function isAlone(p: LinearParams): boolean {
-  return (
-    isPlain(p.format) && p.source.kind !== 'routed' && p.shard.rowCount <= ALONE_ROWS && ceilDiv(p.K, 8) > 128
-  );
+  if (!isPlain(p.format) || p.source.kind === 'routed') return false;
+  const blocks = ceilDiv(p.K, 8);
+  return p.tile > 1 ? blocks >= ALONE_BLOCKS : p.shard.rowCount <= ALONE_ROWS && blocks > ALONE_BLOCKS;
 }
 
 /**

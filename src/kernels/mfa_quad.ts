@@ -41,6 +41,10 @@ export const QUAD_REGISTERS: Readonly<Record<Group, number>> = { 1: 128, 2: 128,
 /** Most positions of a tile, for the same. */
 export const QUAD_KEYS: Readonly<Record<Group, number>> = { 1: 512, 2: 512, 4: 256 };
 
+/** Test shapes of all attention kernels that run on every variant of this one: others differ in what they share. */
+const BOTH =
+  /^(exactly one tile|odd heads, head_dim 6|64 heads of 256, fp8|head_dim 512|ragged|window of 100)/;
+
 /** Invocations of a workgroup, and columns of a key that one of them has. */
 const WG = 256;
 const COLUMNS_EACH = 16;
@@ -81,21 +85,28 @@ function parts(D: number): number {
 
 /** Positions that a workgroup of four heads fetches at a time from a binary16 cache, by head_dim. */
 export function quadKeys(D: number): number {
-  return tileKeys(D, 'f16', QUAD);
+  return mostKeys(D, 'f16', QUAD);
 }
 
-/** Positions that a workgroup fetches at a time. */
-function tileKeys(D: number, kv: KvFormat, group: Group): number {
+/** Most positions of a tile. */
+function mostKeys(D: number, kv: KvFormat, group: Group): number {
   const words = (COLUMNS_EACH / 4) * (kv === 'f32' ? 4 : 2); // of a key, in one invocation
   const each = QUAD_REGISTERS[group] / 2 / words;
   return Math.min(QUAD_KEYS[group], (each * WG) / parts(D));
+}
+
+/** Positions of a tile: half as many where a slice has no more. Two sizes only, so that pipelines are few. */
+function tileKeys(p: QuadParams): number {
+  const group = quadGroup(p);
+  const most = mostKeys(p.D, p.kv, group);
+  return group < QUAD && Math.min(p.splitLen, seenPositions(p)) <= most / 2 ? most / 2 : most;
 }
 
 export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   ...mfa_decode,
   name: 'mfa_quad',
   summary:
-    'attention for few tokens, one, two or four heads a workgroup; whole with the head-wise gate, or split over the context',
+    'attention for few tokens, up to four heads a workgroup; whole with the head-wise gate, or split over the context',
   variants: [subgroups('subgroup', 32), subgroups('small subgroup', 8), WORKGROUP],
   libs: (p) => [
     `lib/heads_${quadGroup(p)}`,
@@ -119,7 +130,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     PAGE,
     WINDOW: p.window ?? 0,
     PARTS: parts(p.D),
-    KEYS: tileKeys(p.D, p.kv, quadGroup(p)),
+    KEYS: tileKeys(p),
     ...gateConstants(p.gates),
   }),
   bindings(p) {
@@ -161,7 +172,19 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   },
   shapes: {
     test: [
-      ...attentionShapes(),
+      ...attentionShapes().map((shape) => ({ ...shape, once: !BOTH.test(shape.name) })),
+      ...([2, 4] as const).flatMap((group) => [
+        {
+          name: `groups of ${group}, one short, more than a tile`,
+          params: { ...groupedHeads(14, 2, 64, 'f16', 1, 640, [[0, 600]]), group },
+          once: group < QUAD,
+        },
+        {
+          name: `groups of ${group}, head_dim 256, a page table asked for twice`,
+          params: { ...attentionCase(6, 256, 'f32', 2, 70, [[1, 130]]), group },
+          once: true,
+        },
+      ]),
       {
         name: 'whole, gated heads, tokens 1..2 of 3',
         params: {

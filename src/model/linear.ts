@@ -27,6 +27,12 @@ const MATVEC_ROWS_BEFORE_MATRIX = 4;
 /** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
 const SMALL_MATRIX = 2 ** 22;
 
+/**
+ * Weights from which a call to normalise x costs less than every workgroup's share of that, four tokens at a time: 3 us
+ * against 7 % of the time that the weights take.
+ */
+const APART_WEIGHTS = 2 ** 26;
+
 /** Most rows of a matvec tile: sums for more do not fit into registers. */
 const MATVEC_TILE = 4;
 
@@ -119,9 +125,9 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
   if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
-  else if (tiling.kernel === matmul && call.gamma !== undefined) x = normSlot(plan, call, xStride);
+  else if (call.gamma !== undefined && normsApart(call)) x = normSlot(plan, call, xStride);
   if (x !== call.x) xStride = padRow(weights.cols);
-  const norm = call.gamma !== undefined && tiling.kernel === matvec;
+  const norm = call.gamma !== undefined && tiling.kernel === matvec && !normsApart(call);
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
   const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
   const together = tiling.kernel === matvec ? STORAGE_BUFFERS - Object.keys(others).length : 1;
@@ -146,6 +152,12 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
     const units = tiling.kernel === matvec && tiling.tile === 1 && !isPlain(row.format);
     plan.call(units ? matvec_units : tiling.kernel, params, { ...slots, ...others }, weights.name);
   }
+}
+
+/** Whether the norm of x has a call of its own. */
+function normsApart({ weights, tiling, source }: LinearCall): boolean {
+  if (tiling.kernel !== matvec) return tiling.kernel === matmul;
+  return source.kind !== 'routed' && tiling.tile > 2 && weights.rows * weights.cols >= APART_WEIGHTS;
 }
 
 function yStride(call: LinearCall): number {
