@@ -116,8 +116,8 @@ export function expertTiling(
 }
 
 /**
- * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec folds in, or the conversion to
- * binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
+ * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec mostly folds in, or the conversion
+ * to binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
  * Compressed weights have a matvec of their own for one row of x at a time.
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
@@ -125,7 +125,10 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
   if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
-  else if (call.gamma !== undefined && normsApart(call)) x = normSlot(plan, call, xStride);
+  else if (call.gamma !== undefined && normsApart(call)) {
+    // Another matvec before may have folded the norm in, and left nothing.
+    x = normSlot(plan, tiling.kernel === matvec ? { ...call, normed: false } : call, xStride);
+  }
   if (x !== call.x) xStride = padRow(weights.cols);
   const norm = call.gamma !== undefined && tiling.kernel === matvec && !normsApart(call);
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
