@@ -11,8 +11,8 @@ const BUFFERS = 4;
 const LEAST_BYTES = 64 * 1024;
 
 /**
- * Staging buffers that are mapped again once the device has copied them. `GPUQueue.writeBuffer` makes a fresh buffer for
- * every large piece, and clears it first: both cost more than the copy.
+ * Staging buffers that are mapped again once the device has copied them. For GPUs with memory of their own Dawn's
+ * `writeBuffer` makes a fresh one for every large piece, and clears it before the copy.
  *
  * Rooms may lie in memory that is slow to read: write them only, each byte once, in runs of neighbours.
  */

@@ -1,5 +1,5 @@
 /**
- * Passes over blocks of finite weights with 128-bit instructions of WebAssembly, in about a third of the time that
+ * Passes over blocks of finite weights with 128-bit instructions of WebAssembly, in about half of the time that
  * JavaScript takes. Where they are missing nothing is passed over.
  */
 
