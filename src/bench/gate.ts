@@ -1,6 +1,13 @@
 /** Checks a kernel before it is timed: two of its test shapes in full, and a few rows of the shape to be timed. */
 import { BUFFER_NAMES } from '../kernels/buffers.ts';
-import { type AnyKernel, bindingBytes, type Matrix, type Values, type Variant } from '../kernels/kernel.ts';
+import {
+  type AnyKernel,
+  bindingBytes,
+  type Matrix,
+  toleranceOf,
+  type Values,
+  type Variant,
+} from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
@@ -187,13 +194,13 @@ function repeated(unit: Values, count: number): Values {
 /** How many elements the reference wrote and agree, or what is wrong. */
 function compareWritten(
   kernel: AnyKernel,
-  { slack = 1 }: Spot<unknown>,
+  { params, slack = 1 }: Spot<unknown>,
   { spec }: Contents,
   before: Values,
   after: Values,
   got: Values,
 ): number | string {
-  const { abs, rel } = kernel.tolerance;
+  const { abs, rel } = toleranceOf(kernel, params);
   const relative = rel + storedTolerance(spec).rel;
   const count = Math.min(after.length, got.length);
   let compared = 0;

@@ -6,6 +6,7 @@ import { randomRows } from '../formats/random.ts';
 import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import { cacheShape } from '../model/cache.ts';
+import { planDecode } from '../model/plans.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { loadFrequencies } from '../runtime/load.ts';
@@ -93,7 +94,8 @@ export async function syntheticModel(
     }
     const { plan } = await model.decodePlan(1, 1);
     loadFrequencies(executor, config);
-    await selfTest(executor, plan, options.selfTestStore);
+    const many = planning.caps.matrixUnits ? [planDecode(config, planning, maxBatch, 1)] : [];
+    await selfTest(executor, [plan, ...many], options.selfTestStore);
     await executor.idle();
     return model;
   } catch (error) {

@@ -124,6 +124,54 @@ export function unitShapes(): Shape<LinearParams>[] {
   ];
 }
 
+/** Shapes of matmul_matrix: every format, every layout of a workgroup, and everything that it folds in. */
+export function matrixShapes(): Shape<LinearParams>[] {
+  const int4 = { format: 'int4', group: 32 } as const;
+  const fp8 = { format: 'fp8', group: 128 } as const;
+  return [
+    ...formatShapes(20, 16),
+    { name: 'fp8, one row, less than a unit', params: dense(1, 3, 1, { tile: 16, ...fp8 }) },
+    { name: 'fp8, one over a staged tile', params: dense(17, 257, 17, { tile: 16, ...fp8 }) },
+    ...MAIN_FORMATS.flatMap((c) => [
+      {
+        name: `${c.name}, wide, residual`,
+        params: dense(70, c.K, 66, { tile: 64, out: 'add', ...rowOf(c) }),
+      },
+      { name: `${c.name}, widest`, params: dense(140, c.K, 130, { tile: 128, ...rowOf(c) }) },
+      {
+        name: `${c.name}, experts 1..3 of 5, pairs in`,
+        params: grouped(5, 26, c.K, 60, 1, 16, {
+          shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 26 },
+          ...rowOf(c),
+        }),
+      },
+    ]),
+    { name: 'q8_0, rows from 4096', params: dense(4100, 352, 5, { tile: 16, format: 'q8_0' }) },
+    { name: 'int4, rows from 8192', params: dense(8200, 72, 9, { tile: 16, format: 'int4', group: 72 }) },
+    { name: 'q5_0, rows from 12288', params: dense(12290, 96, 3, { tile: 16, format: 'q5_0' }) },
+    { name: 'q4_k, swiglu', params: dense(2 * 45, 256, 66, { tile: 64, format: 'q4_k', out: 'swiglu' }) },
+    {
+      name: 'int4, experts, tokens in, swiglu',
+      params: grouped(5, 2 * 20, 352, 200, 2, 64, { out: 'swiglu', ...int4 }),
+    },
+    {
+      name: 'q2_k, wide x, picked rows',
+      params: dense(20, 256, 9, {
+        ...{ tile: 16, format: 'q2_k', xStride: 264, source: { kind: 'picked', sourceRows: 30 } },
+      }),
+    },
+    {
+      name: 'q5_k, middle shard of rows',
+      params: dense(48, 256, 9, {
+        ...{ tile: 16, format: 'q5_k' },
+        shard: { expertBegin: 0, expertCount: 1, rowBegin: 16, rowCount: 19 },
+      }),
+    },
+    { name: 'q8_0, query heads of 16', params: queryHeads(3, 16, 96, 20, { tile: 16, format: 'q8_0' }) },
+    { name: 'fp8, query, key and value', params: fusedQkv(40, 16, 'f32', 205, 20, { tile: 16, ...fp8 }) },
+  ];
+}
+
 /** Shapes to time: wide layers and one of few rows, for each format, or those of some names. */
 export function formatBench(
   tokens: number,

@@ -184,7 +184,8 @@ export interface Kernel<P> {
   /** Computes the outputs in double precision with plain loops. */
   reference(p: P, io: ReferenceIo): void;
   cost(p: P): Cost;
-  readonly tolerance: Tolerance;
+  /** One for all shapes, or by parameters. */
+  readonly tolerance: Tolerance | ((p: P) => Tolerance);
   readonly shapes: { readonly test: readonly Shape<P>[]; readonly bench: readonly Shape<P>[] };
   /** Inputs for a test or benchmark shape that cannot be plain random numbers (positions, page tables, …). */
   inputs?(p: P, random: () => number): Readonly<Record<string, Values>>;
@@ -193,6 +194,11 @@ export interface Kernel<P> {
 /** A kernel whose parameter type is known only to itself; calls pair it with parameters that it checked. */
 // biome-ignore lint/suspicious/noExplicitAny: heterogeneous lists of kernels need a parameter type that accepts all
 export type AnyKernel = Kernel<any>;
+
+/** How far results of `kernel` for `p` may lie from the reference. */
+export function toleranceOf<P>(kernel: Kernel<P>, p: P): Tolerance {
+  return typeof kernel.tolerance === 'function' ? kernel.tolerance(p) : kernel.tolerance;
+}
 
 /**
  * The fastest variant of `kernel` that `caps` allows.

@@ -6,7 +6,15 @@ import { decodeRow, rowBytes } from '../formats/index.ts';
 import { randomRows } from '../formats/random.ts';
 import { decodeWeights, elements, encodeWeights, isPlain, PLAIN_BYTES, type PlainFormat } from '../tensor.ts';
 import { decodeFp8Pages, encodeFp8Pages } from './fp8_pages.ts';
-import type { AnyKernel, BindingSpec, Matrix, ReferenceIo, Tolerance, Values } from './kernel.ts';
+import {
+  type AnyKernel,
+  type BindingSpec,
+  type Matrix,
+  type ReferenceIo,
+  type Tolerance,
+  toleranceOf,
+  type Values,
+} from './kernel.ts';
 
 /** A small, fast, seeded generator of numbers in [0, 1) (splitmix-style mixing of a counter). */
 export function seededRandom(seed: number): () => number {
@@ -144,15 +152,10 @@ export function compare<P>(
   got: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
 ): string | undefined {
   const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
+  const tolerance = toleranceOf(kernel, p);
   for (const [name, values] of Object.entries(want)) {
     const spec = specs[name];
-    const fault = compareBinding(
-      spec,
-      kernel.tolerance,
-      input.values[name],
-      values,
-      decodeValues(spec, got[name]),
-    );
+    const fault = compareBinding(spec, tolerance, input.values[name], values, decodeValues(spec, got[name]));
     if (fault !== undefined) return `${kernel.name}: ${name}${fault}`;
   }
   return undefined;

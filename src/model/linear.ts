@@ -75,10 +75,10 @@ const matvecTiling = (rows: number): Tiling => ({
   tile: rows <= 1 ? 1 : rows <= 2 ? 2 : MATVEC_TILE,
 });
 
-/** Whether layers may use matrix units: their products take 16 bits a factor. */
+/** Whether layers may use matrix units: their factors are binary16, which would take precision from f32 weights. */
 function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): boolean {
-  const is16Bits = ({ format }: RowFormat) => format === 'f16' || format === 'bf16';
-  return shape.matrixUnits && weights.every(({ shards }) => shards.every(is16Bits));
+  const fits = ({ format }: RowFormat) => format !== 'f32';
+  return shape.matrixUnits && weights.every(({ shards }) => shards.every(fits));
 }
 
 /** How dense layers of `rows` result rows are computed. */

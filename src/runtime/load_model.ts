@@ -3,7 +3,7 @@ import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { cacheShape } from '../model/cache.ts';
-import type { PlanOptions } from '../model/plans.ts';
+import { type PlanOptions, planPrefill } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
 import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
@@ -156,7 +156,12 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
-      await selfTest(executor, (await warm).plan, options.selfTestStore);
+      // Where there are matrix units, many tokens have kernels that single ones have not. More than these have no others.
+      const many = Math.min(Math.max(chunk, maxBatch), 256);
+      const prompts = planning.caps.matrixUnits
+        ? [planPrefill(config, planning, many, Math.min(many, maxContext), { kind: 'none' })]
+        : [];
+      await selfTest(executor, [(await warm).plan, ...prompts], options.selfTestStore);
     }
     await Promise.all([loadWeights(executor, checkpoint, layout, options.onProgress), warm]);
     return model;

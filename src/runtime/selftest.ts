@@ -1,4 +1,4 @@
-/** Checks the kernels of a plan against their references on the adapter at hand, before it is trusted with a model. */
+/** Checks the kernels of plans against their references on the adapter at hand, before it is trusted with a model. */
 import { KernelError } from '../errors.ts';
 import { type AnyKernel, kernelWgsl, type Variant } from '../kernels/kernel.ts';
 import { compare, expected, makeCase } from '../kernels/verify.ts';
@@ -13,29 +13,62 @@ export interface SelfTestStore {
   add(key: string): Promise<void>;
 }
 
+/** A kernel variant of plans, and the weight formats that it reads there. */
+interface Used {
+  readonly kernel: AnyKernel;
+  readonly variant: Variant;
+  readonly formats: Set<unknown>;
+}
+
 /**
- * Runs two of the test shapes of every kernel variant that `plan` uses, unless this adapter has passed with the same
+ * Runs two of the test shapes of every kernel variant that `plans` use, and one more for each format of its weights that
+ * these two do not have, unless this adapter has passed with the same
  * kernels before.
  *
  * @throws KernelError saying which kernel gives what instead of what.
  */
-export async function selfTest(executor: GpuExecutor, plan: Plan, store?: SelfTestStore): Promise<void> {
-  const used = new Map<string, { kernel: AnyKernel; variant: Variant }>();
-  for (const { kernel, variant } of plan.calls)
-    used.set(`${kernel.name} ${variant.name}`, { kernel, variant });
-  const key = selfTestKey(executor, [...used.values()]);
+export async function selfTest(
+  executor: GpuExecutor,
+  plans: readonly Plan[],
+  store?: SelfTestStore,
+): Promise<void> {
+  const used = usedBy(plans);
+  const key = selfTestKey(executor, used);
   if ((await store?.has(key)) === true) return;
-  await Promise.all([...used.values()].map(({ kernel, variant }) => testVariant(executor, kernel, variant)));
+  await Promise.all(used.map((one) => testVariant(executor, one)));
   await store?.add(key);
 }
 
-function someShapes(kernel: AnyKernel): { name: string; params: unknown }[] {
-  const shapes = kernel.shapes.test;
-  return [shapes[0], shapes[Math.floor(shapes.length / 2)]];
+function usedBy(plans: readonly Plan[]): Used[] {
+  const used = new Map<string, Used>();
+  for (const { kernel, variant, params } of plans.flatMap(({ calls }) => calls)) {
+    const name = `${kernel.name} ${variant.name}`;
+    const one = used.get(name) ?? { kernel, variant, formats: new Set() };
+    one.formats.add(formatOf(params));
+    used.set(name, one);
+  }
+  return [...used.values()];
 }
 
-async function testVariant(executor: GpuExecutor, kernel: AnyKernel, variant: Variant): Promise<void> {
-  for (const { name, params } of someShapes(kernel)) {
+const formatOf = (params: unknown): unknown => (params as { format?: unknown }).format;
+
+/** The shapes that are run: their texts stand for those of the plan. */
+export function selfTestShapes({ kernel, formats }: Pick<Used, 'kernel' | 'formats'>): {
+  name: string;
+  params: unknown;
+}[] {
+  const all = kernel.shapes.test;
+  const some = [all[0], all[Math.floor(all.length / 2)]];
+  for (const format of formats) {
+    if (some.some(({ params }) => formatOf(params) === format)) continue;
+    const one = all.find(({ params }) => formatOf(params) === format);
+    if (one !== undefined) some.push(one);
+  }
+  return some;
+}
+
+async function testVariant(executor: GpuExecutor, { kernel, variant, formats }: Used): Promise<void> {
+  for (const { name, params } of selfTestShapes({ kernel, formats })) {
     const input = makeCase(kernel, params, 1);
     const got = await runKernel(executor.gpu, executor.pipelines, kernel, params, variant, input.bytes);
     const fault = compare(kernel, params, input, expected(kernel, params, input), got);
@@ -49,14 +82,11 @@ async function testVariant(executor: GpuExecutor, kernel: AnyKernel, variant: Va
 }
 
 /** Changes with the adapter, its driver as far as it shows, this version, and any kernel text. */
-function selfTestKey(
-  executor: GpuExecutor,
-  used: readonly { kernel: AnyKernel; variant: Variant }[],
-): string {
+function selfTestKey(executor: GpuExecutor, used: readonly Used[]): string {
   const { info } = executor.gpu;
   let hash = 0x811c9dc5;
-  for (const { kernel, variant } of used) {
-    for (const { params } of someShapes(kernel)) {
+  for (const { kernel, variant, formats } of used) {
+    for (const { params } of selfTestShapes({ kernel, formats })) {
       for (const char of kernelWgsl(kernel, params, variant).text) {
         hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
       }

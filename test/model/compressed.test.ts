@@ -1,19 +1,48 @@
 /** Which kernels plans choose for compressed weights. No GPU. */
 import { expect, it } from 'vitest';
 import { PRESETS } from '../../src/config/index.ts';
-import { BASELINE } from '../../src/kernels/kernel.ts';
+import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
+import type { LinearParams } from '../../src/kernels/linear.ts';
 import { cacheShape } from '../../src/model/cache.ts';
+import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
+import { selfTestShapes } from '../../src/runtime/selftest.ts';
 import type { WeightFormat } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
-function kernels(format: WeightFormat, batch: number, deterministic = false): string[] {
+const UNITS: Capabilities = {
+  ...BASELINE,
+  subgroups: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  matrixUnits: true,
+};
+
+function plan(format: WeightFormat, batch: number, caps: Capabilities, deterministic = false): Plan {
   const config = PRESETS['step3-mini'];
-  const layout = weightLayout(config, () => ({ format }), BASELINE.maxBindingBytes);
+  const group = format === 'fp8' || format === 'int4' ? 128 : undefined;
+  const layout = weightLayout(config, () => ({ format, group }), caps.maxBindingBytes);
   const size = { sequences: batch, maxContext: 64, together: 1, kv: 'f32' } as const;
-  const options = { layout, cache: cacheShape(config, 0, size), caps: BASELINE, deterministic };
-  const { calls } = planDecode(config, options, batch, 64);
+  const options = { layout, cache: cacheShape(config, 0, size), caps, deterministic };
+  return planDecode(config, options, batch, 64);
+}
+
+function kernels(format: WeightFormat, batch: number, deterministic = false): string[] {
+  const { calls } = plan(format, batch, BASELINE, deterministic);
   return [...new Set(calls.map(({ kernel }) => kernel.name))].filter((name) => name.startsWith('matvec'));
+}
+
+/** Kernels of the linear layers that are large enough for matrix units, by what they are. */
+function large(format: WeightFormat, batch: number, deterministic = false): Record<string, string> {
+  const calls = plan(format, batch, UNITS, deterministic).calls.filter(({ label }) =>
+    /^lm_head$|\.moe\.(gate|gate_up_proj)$/.test(label),
+  );
+  return Object.fromEntries(
+    calls.map(({ label, kernel, params }) => [
+      label.replace(/^layers\.\d+\./, ''),
+      `${kernel.name} ${(params as LinearParams).tile}`,
+    ]),
+  );
 }
 
 it('single tokens of compressed weights have a kernel of their own, more tokens and plain weights have not', () => {
@@ -22,4 +51,30 @@ it('single tokens of compressed weights have a kernel of their own, more tokens 
   expect(kernels('q8_0', 1, true)).toEqual(['matvec']);
   // Chosen experts are single rows of x, however many tokens there are.
   expect(kernels('q8_0', 4).sort()).toEqual(['matvec', 'matvec_units']);
+});
+
+it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from five tokens on', (format) => {
+  expect(large(format, 4).lm_head).toBe('matvec 4');
+  expect(large(format, 5).lm_head).toBe('matmul_matrix 16');
+  expect(large(format, 16).lm_head).toBe('matmul_matrix 16');
+  expect(large(format, 64)).toEqual({
+    'moe.gate': 'matvec 4',
+    'moe.gate_up_proj': 'matmul_matrix 16',
+    lm_head: 'matmul_matrix 64',
+  });
+  expect(large(format, 65).lm_head).toBe('matmul_matrix 128');
+  expect(large(format, 64, true).lm_head).toBe('matvec 4');
+  expect(large('f32', 64).lm_head).toBe('matmul 64');
+});
+
+it('the self-test takes a shape of every format that a plan reads', () => {
+  const { calls } = plan('q8_0', 64, UNITS);
+  const kernel = calls.find(({ kernel }) => kernel.name === 'matmul_matrix')?.kernel;
+  const formats = (of: unknown[]) =>
+    selfTestShapes({ kernel: kernel!, formats: new Set(of) }).map(
+      ({ params }) => (params as LinearParams).format,
+    );
+  expect(formats(['q8_0', 'bf16'])).toContain('q8_0');
+  expect(formats(['fp8', 'q4_k'])).toEqual(expect.arrayContaining(['fp8', 'q4_k']));
+  expect(formats(['bf16'])).toHaveLength(2);
 });

@@ -5,7 +5,8 @@
 // Integers become floats without conversions, which are slow: their bits are put into the mantissa of a binary16 whose
 // exponent makes the value OFFSET + n, exact; OFFSET is taken off a whole unit at once, times the sum of x.
 //
-// A weight_* file gives OFFSET, HALVES, SHIFTED, ZEROS, load_unit and raw8; fetch_* gives fetch and fetch_word.
+// A weight_* file gives OFFSET, HALVES, SHIFTED, ZEROS, REACH (the largest magnitude of a weight whose scale is 1 and whose
+// shift is 0), load_words, unit_of and raw8; fetch_* gives fetch and fetch_word.
 
 struct Block8 {
   lo: vec4<f32>,
@@ -19,6 +20,13 @@ struct Unit {
   hi: vec4<u32>,
   scale: vec2<f32>,
   shift: vec2<f32>,
+}
+
+// A unit as it lies in memory: planes of its integers as in Unit, and the words that its scales are in.
+struct Words {
+  lo: vec4<u32>,
+  hi: vec4<u32>,
+  scales: vec4<u32>,
 }
 
 // Source of fetch that is no buffer of w: a second matrix of the same format.
@@ -38,9 +46,13 @@ fn small_float(n: u32) -> f32 {
   return bitcast<f32>(n | 0x4b000000u) - 8388608.0;
 }
 
-// Binary16 number i of those that begin at word `base`.
-fn half_at(source: u32, base: u32, i: u32) -> f32 {
-  return unpack2x16float(fetch_word(source, base + i / 2u) >> (16u * (i % 2u))).x;
+// Binary16 number i of a stream of them, from its word i / 2.
+fn half_of(word: u32, i: u32) -> f32 {
+  return unpack2x16float(word >> (16u * (i % 2u))).x;
+}
+
+fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+  return unit_of(load_words(source, cols, row, unit), unit);
 }
 
 // Eight 4-bit integers of a word of a plane: OFFSET is 16, since they go to the top of the mantissa.
@@ -90,21 +102,25 @@ fn begin4(v: vec4<f32>, quad: u32, cols: u32) -> vec4<f32> {
   return select(vec4<f32>(0.0), v, vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(cols));
 }
 
+// The weights of slots 2j and 2j + 1, whose scales are the second ones where `second`.
+fn weights8(u: Unit, j: u32, second: bool) -> Block8 {
+  let raw = raw8(u, j);
+  let scale = select(u.scale.x, u.scale.y, second);
+  let shift = select(u.shift.x, u.shift.y, second);
+  let b = Block8(raw.lo - vec4<f32>(OFFSET), raw.hi - vec4<f32>(OFFSET));
+  if (ZEROS) {
+    return Block8((b.lo - shift) * scale, (b.hi - shift) * scale);
+  }
+  if (SHIFTED) {
+    return Block8(b.lo * scale + shift, b.hi * scale + shift);
+  }
+  return Block8(b.lo * scale, b.hi * scale);
+}
+
 // The weights of a block of 8 columns.
 fn block_of(u: Unit, block: u32) -> Block8 {
   let unit = block / 4u;
-  let raw = raw8(u, (block % 4u) ^ (unit % 8u / 2u));
-  let second = HALVES && block % 4u >= 2u;
-  let scale = select(u.scale.x, u.scale.y, second);
-  let shift = select(u.shift.x, u.shift.y, second);
-  var b = Block8(raw.lo - vec4<f32>(OFFSET), raw.hi - vec4<f32>(OFFSET));
-  if (ZEROS) {
-    b = Block8((b.lo - shift) * scale, (b.hi - shift) * scale);
-  } else if (SHIFTED) {
-    b = Block8(b.lo * scale + shift, b.hi * scale + shift);
-  } else {
-    b = Block8(b.lo * scale, b.hi * scale);
-  }
+  let b = weights8(u, (block % 4u) ^ (unit % 8u / 2u), HALVES && block % 4u >= 2u);
   if (unit % 2u == 1u) {
     return Block8(b.hi, b.lo);
   }

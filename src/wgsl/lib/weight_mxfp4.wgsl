@@ -1,16 +1,22 @@
 // mxfp4: e2m1 numbers, and one exponent for 32.
 const OFFSET: f32 = 0.0;
+const REACH: f32 = 0.00018310546875;
 const HALVES: bool = false;
 const SHIFTED: bool = false;
 const ZEROS: bool = false;
 
-fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+fn load_words(source: u32, cols: u32, row: u32, unit: u32) -> Words {
   let units = units_of(cols);
   let base = row * whole_row(units * 4u + (units + 3u) / 4u);
-  let exponent = (fetch_word(source, base + units * 4u + unit / 4u) >> (8u * (unit % 4u))) & 255u;
+  let exponents = fetch_word(source, base + units * 4u + unit / 4u);
+  return Words(fetch(source, base / 4u + unit), vec4<u32>(0u), vec4<u32>(exponents, 0u, 0u, 0u));
+}
+
+fn unit_of(w: Words, unit: u32) -> Unit {
+  let exponent = (w.scales.x >> (8u * (unit % 4u))) & 255u;
   // The exponents of the two least scales would make subnormal floats; they count as zero.
   let scale = bitcast<f32>((max(exponent, 1u) - 1u) << 23u);
-  return Unit(fetch(source, base / 4u + unit), vec4<u32>(0u), vec2<f32>(scale * 32768.0), vec2<f32>(0.0));
+  return Unit(w.lo, w.hi, vec2<f32>(scale * 32768.0), vec2<f32>(0.0));
 }
 
 // e2m1 numbers twice, divided by 2^15: sign, exponent and mantissa moved to where binary16 has them.

@@ -1,14 +1,21 @@
 // q5_1: 5 bits in planes of 4 and 1, an f16 scale and an f16 shift for 32.
 const OFFSET: f32 = 64.0;
+const REACH: f32 = 31.0;
 const HALVES: bool = false;
 const SHIFTED: bool = true;
 const ZEROS: bool = false;
 
-fn load_unit(source: u32, cols: u32, row: u32, unit: u32) -> Unit {
+fn load_words(source: u32, cols: u32, row: u32, unit: u32) -> Words {
   let units = units_of(cols);
   let base = row * whole_row(units * 5u + units);
-  let pair = unpack2x16float(fetch_word(source, base + units * 5u + unit));
-  return Unit(fetch(source, base / 4u + unit), vec4<u32>(fetch_word(source, base + units * 4u + unit), 0u, 0u, 0u), vec2<f32>(pair.x), vec2<f32>(pair.y));
+  let high = fetch_word(source, base + units * 4u + unit);
+  let pair = fetch_word(source, base + units * 5u + unit);
+  return Words(fetch(source, base / 4u + unit), vec4<u32>(high, 0u, 0u, 0u), vec4<u32>(pair, 0u, 0u, 0u));
+}
+
+fn unit_of(w: Words, unit: u32) -> Unit {
+  let pair = unpack2x16float(w.scales.x);
+  return Unit(w.lo, w.hi, vec2<f32>(pair.x), vec2<f32>(pair.y));
 }
 
 fn raw8(u: Unit, j: u32) -> Block8 {

@@ -1,0 +1,83 @@
+/**
+ * matmul_matrix without matrix units: its text with products of matrices written out in plain WGSL, so that everything but
+ * those products (staging, decoding, bounds, results) can be checked on any adapter that has binary16.
+ */
+import type { AnyKernel, Variant } from '../src/kernels/kernel.ts';
+import { kernelWgsl } from '../src/kernels/kernel.ts';
+import type { CompiledKernel, PipelineCache } from '../src/runtime/pipelines.ts';
+
+/**
+ * A matrix in workgroup memory is the place where it begins; sums are spread over the 32 lanes of a subgroup. Bounds of loops
+ * are not constant, as compilers would take long over unrolled ones.
+ */
+const PRODUCTS = `
+struct Left { at: u32 }
+struct Right { at: u32 }
+struct Sums { v: array<f32, 8> }
+
+var<private> emulated_lane: u32;
+
+fn emulated_products(a: Left, b: Right, c: Sums) -> Sums {
+  var sums = c;
+  let none = params.row_count >> 31u;
+  for (var i = 0u; i < 8u + none; i++) {
+    let e = emulated_lane + i * 32u;
+    for (var k = 0u; k < 16u + none; k++) {
+      sums.v[i] += f32(xs[a.at + e / 16u * LD + k]) * f32(ws[b.at + e % 16u * LD + k]);
+    }
+  }
+  return sums;
+}
+
+fn emulated_store(at: u32, c: Sums) {
+  for (var i = 0u; i < 8u + (params.row_count >> 31u); i++) {
+    results[at + emulated_lane + i * 32u] = c.v[i];
+  }
+}
+`;
+
+/** What is replaced in the text; each has to be there. */
+const REPLACED: readonly (readonly [RegExp, string])[] = [
+  [/^enable (subgroups|chromium_experimental_subgroup_matrix);$/gm, ''],
+  [/ @diagnostic\(off, \w+(\.\w+)?\)/g, ''],
+  [/^alias (Left|Right) = .*;\n/gm, ''],
+  [/^alias Sums = .*;\n/m, PRODUCTS],
+  [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
+  [/let sg = subgroup %/, 'emulated_lane = li % SIZE;\n  let sg = li / SIZE %'],
+  [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD\)/g, '$1($2)'],
+  [/i < PIECE \/ 8u;/, 'i < PIECE / 8u + (params.row_count >> 31u);'],
+  [/subgroupMatrixMultiplyAccumulate\(/g, 'emulated_products('],
+  [/subgroupMatrixStore<row_major>\(&results, (.*), (c\d\d), 16u\)/g, 'emulated_store($1, $2)'],
+];
+
+/** The text of a call of matmul_matrix for adapters without matrix units. */
+export function emulatedText(text: string): string {
+  return REPLACED.reduce((before, [pattern, by]) => {
+    const after = before.replace(pattern, by);
+    if (after === before) throw new Error(`the text of matmul_matrix has nothing like ${pattern}`);
+    return after;
+  }, text);
+}
+
+/** Pipelines of emulated texts, for runKernel. */
+export function emulatedPipelines(device: GPUDevice): PipelineCache {
+  const get = async <P>(kernel: AnyKernel, p: P, variant: Variant): Promise<CompiledKernel> => {
+    const wgsl = kernelWgsl(kernel, p, variant);
+    const module = device.createShaderModule({ label: kernel.name, code: emulatedText(wgsl.text) });
+    const layout = device.createBindGroupLayout({
+      entries: wgsl.bindings.map(({ index, access }) => ({
+        binding: index,
+        visibility: 4, // GPUShaderStage.COMPUTE
+        buffer: {
+          type: access === 'uniform' ? access : access === 'storage, read' ? 'read-only-storage' : 'storage',
+        },
+      })),
+    });
+    const pipeline = await device.createComputePipelineAsync({
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: 'main' },
+    });
+    return { pipeline, layout, wgsl };
+  };
+  return { get } as unknown as PipelineCache;
+}
