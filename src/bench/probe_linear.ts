@@ -34,6 +34,9 @@ const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: b
   [30208, 3328, true, COLD],
   [1744, 3328, true, CACHED],
   [5872, 1664, true, CACHED],
+  [60032, 832, true, COLD],
+  [20480, 832, false, COLD],
+  [11776, 832, true, COLD],
 ];
 
 export function matvecProbes(format: Format, tile: number, some: Some): ProbeShape[] {
@@ -93,16 +96,25 @@ export function routedProbes(format: Format, some: Some): ProbeShape[] {
     [5872, 1664, 1],
     [5872, 1664, 4],
     [592, 416, 4, CACHED],
+    [1744, 832, 4, COLD, 40],
   ];
   return some(shapes, 6).map(call);
 }
 
 export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
-  const call = (tile: number, N: number, K: number, pairs: number, norm: boolean, cached = COLD) =>
+  const call = (
+    tile: number,
+    N: number,
+    K: number,
+    pairs: number,
+    norm: boolean,
+    cached = COLD,
+    experts = 12,
+  ) =>
     probe(
       matvec,
-      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s${label(format)}`,
-      grouped(12, N, K, pairs, norm ? 3 : 1, tile, { format, norm: norm ? 'rms' : 'none' }),
+      `${experts} experts ${N}x${K}, ${pairs} pairs in ${tile}s${label(format)}`,
+      grouped(experts, N, K, pairs, norm ? 3 : 1, tile, { format, norm: norm ? 'rms' : 'none' }),
       cached,
     );
   return [2, 4].flatMap((tile) =>
@@ -117,6 +129,9 @@ export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
         call(tile, 1744, 3328, 12, true),
         call(tile, 5872, 3328, tile * 12, false),
         call(tile, 592, 416, 24, false, CACHED),
+        call(tile, 1744, 832, tile * 40, true, COLD, 40),
+        call(tile, 592, 832, tile * 40, false, COLD, 40),
+        call(tile, 1744, 416, 40, true, COLD, 40),
       ],
       6,
     ),

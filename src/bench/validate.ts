@@ -1,4 +1,4 @@
-/** Decoding steps as predicted and as measured: whole, as generation runs them, and without each kind of call in turn. */
+/** Decoding steps as predicted and as measured: each call on its own, and whole steps as generation runs them. */
 import type { Calibration } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
@@ -45,16 +45,17 @@ export interface ValidatedStep extends DecodeCase {
   readonly tokensPerSecond: number;
   readonly mbuPercent: number;
   readonly mfuPercent: number;
-  /** Those that could be told from noise; none without timestamps. */
+  /** None without timestamps. */
   readonly calls: readonly ComparedCalls[];
   /** Distinct experts of a mixture layer: expected of even routing, and the mean over layers that was chosen. */
   readonly experts: { readonly expected: number; readonly chosen: number } | undefined;
 }
 
-/** Milliseconds of whole steps that each group of calls is compared with, and how many steps that may be. */
-const PAIRS_MS = 24;
-const LEAST_PAIRS = 7;
-const MOST_PAIRS = 60;
+/** Most runs of which each call's median is taken. */
+const ROUNDS = 7;
+
+/** What a call counts as at least; the clock has steps of its own. */
+const LEAST_US = 0.1;
 
 /** What generation reads of a step. */
 const READ = [{ slot: 'next_tokens', bytes: 4 }];
@@ -114,19 +115,9 @@ export async function validateStep(
   };
 }
 
-/** Calls of one name in all layers, by their indices. */
-function callGroups(prediction: Prediction): number[][] {
-  const groups = new Map<string, number[]>();
-  prediction.calls.forEach((call, i) => {
-    const name = `${layerless(call.label)} ${call.kernel}`;
-    groups.set(name, [...(groups.get(name) ?? []), i]);
-  });
-  return [...groups.values()];
-}
-
 /**
- * What the calls of each name take within the step: the time of whole steps less that of steps without them, in turn. The
- * others then work on what an earlier step left, which takes as long. Calls that noise hides are not compared.
+ * Every call in a pass of its own. Such a pass takes longer than the call within the step; what all of them take beyond the
+ * step is taken off in equal parts.
  */
 async function compareCalls(
   model: Model,
@@ -137,63 +128,64 @@ async function compareCalls(
 ): Promise<ComparedCalls[]> {
   const executor = gpuOf(model);
   if (stepMs === undefined) return [];
-  const groups = callGroups(prediction);
-  const pairs = Math.round(Math.min(MOST_PAIRS, Math.max(LEAST_PAIRS, PAIRS_MS / stepMs)));
-  const times = await withSequences(model, { ...wanted, steps: 1 }, async (_, rewind) => {
-    const prepared = await model.decodePlan(wanted.batch, wanted.context + 1);
-    const querySet = executor.gpu.device.createQuerySet({ type: 'timestamp', count: 4 * pairs });
-    const step = (first: number, without?: ReadonlySet<number>) => {
-      const run = executor.run(prepared, READ, { querySet, first, perCall: false }, without);
-      rewind();
-      return run;
-    };
+  const count = Math.min(ROUNDS, wanted.steps);
+  const measured = await withSequences(model, { ...wanted, steps: count }, async (_, rewind) => {
+    const prepared = await model.decodePlan(wanted.batch, wanted.context + count);
+    const { calls } = prepared.plan;
+    // One for each round: reading them in between would let the GPU idle.
+    const querySets = Array.from({ length: count }, () =>
+      executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length }),
+    );
+    const step = (querySet: GPUQuerySet) =>
+      executor.run(prepared, READ, { querySet, first: 0, perCall: true });
     try {
-      const found: (number | undefined)[] = [];
-      const queue = await warmUp(executor, () => step(0), rewind);
-      for (const group of groups) {
-        const without = new Set(group);
-        await guard.rise();
-        for (let i = 0; i < WARM_STEPS; i++) queue.push(step(0));
-        for (let i = 0; i < 2 * pairs; i++) {
-          while (queue.length >= executor.depth) await queue.shift();
-          queue.push(i % 2 === 0 ? step(2 * i) : step(2 * i, without));
-        }
-        await Promise.all(queue.splice(0));
-        const spans = await resolveSpans(executor, querySet, 2 * pairs);
-        found.push(resolved(Array.from({ length: pairs }, (_, i) => spans[2 * i] - spans[2 * i + 1])));
+      const queue = await warmUp(executor, () => step(querySets[0]), rewind);
+      await guard.rise();
+      for (const querySet of querySets) {
+        while (queue.length >= executor.depth) await queue.shift();
+        queue.push(step(querySet));
       }
-      return found;
+      await Promise.all(queue);
+      const rounds: number[][] = [];
+      for (const querySet of querySets) rounds.push(await resolveSpans(executor, querySet, calls.length));
+      return calls.map((_call, i) =>
+        quantile(
+          rounds.map((round) => round[i]),
+          0.5,
+        ),
+      );
     } finally {
-      querySet.destroy();
+      for (const querySet of querySets) querySet.destroy();
     }
   });
-  return groups
-    .flatMap((group, i): ComparedCalls[] => {
-      const us = times[i];
-      if (us === undefined) return [];
-      const { label, kernel, family, work, bound } = prediction.calls[group[0]];
-      const predicted = group.reduce((sum, at) => sum + prediction.calls[at].us, 0);
-      return [
-        {
-          label: layerless(label),
-          ...{ kernel, family, calls: group.length, bound },
-          bytes: work.cost.bytesRead + work.cost.bytesWritten,
-          flops: work.cost.flops,
-          ...compared(predicted, us),
-        },
-      ];
-    })
-    .sort((a, b) => b.measured - a.measured);
+  const extra = extraPerPass(measured, stepMs * 1e3);
+  const groups = new Map<string, { first: number; calls: number; us: number; predicted: number }>();
+  prediction.calls.forEach((call, i) => {
+    const name = `${layerless(call.label)} ${call.kernel}`;
+    const group = groups.get(name) ?? { first: i, calls: 0, us: 0, predicted: 0 };
+    group.calls++;
+    group.us += Math.max(LEAST_US, measured[i] - extra);
+    group.predicted += call.us;
+    groups.set(name, group);
+  });
+  return [...groups.values()]
+    .sort((a, b) => b.us - a.us)
+    .map(({ first, calls, us, predicted }) => {
+      const { label, kernel, family, work, bound } = prediction.calls[first];
+      return {
+        label: layerless(label),
+        ...{ kernel, family, calls, bound },
+        bytes: work.cost.bytesRead + work.cost.bytesWritten,
+        flops: work.cost.flops,
+        ...compared(predicted, us),
+      };
+    });
 }
 
-/**
- * The median of differences; undefined where noise hides it: where the error of that median, estimated from the middle half
- * of the differences, is more than a fifth of it.
- */
-export function resolved(differences: readonly number[]): number | undefined {
-  const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => quantile(differences, q));
-  const error = (0.93 * (high - low)) / Math.sqrt(differences.length);
-  return error < middle / 5 ? middle : undefined;
+/** Microseconds that passes of single calls take beyond the calls, by those of the step, which is a pass too. */
+export function extraPerPass(passUs: readonly number[], stepUs: number): number {
+  const sum = passUs.reduce((a, b) => a + b, 0);
+  return Math.max(0, (sum - stepUs) / Math.max(1, passUs.length - 1));
 }
 
 /** The checkpoint's words with `*` for the layer. */

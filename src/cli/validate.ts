@@ -74,7 +74,7 @@ export function validateCommand(): Command {
     .addHelpText(
       'after',
       `
-Calls of a kind are timed by leaving them out of steps. The error is predicted / measured - 1.
+Calls are timed in passes of their own, less what these take beyond the step. The error is predicted / measured - 1.
 
 Example:
   step3 validate --model step3-mini,weights/stories,step3:6 --batches 1,16 --contexts 256,4096`,

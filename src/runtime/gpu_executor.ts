@@ -98,17 +98,14 @@ export class GpuExecutor implements Executor {
     fillBuffer(this.gpu.device, this.#buffer(slot), pattern);
   }
 
-  /** `without`: indices of calls that are left out, to see how much time they take. */
   run(
     prepared: PreparedPlan,
     read: readonly ReadRequest[],
     timestamps?: RunTimestamps,
-    without?: ReadonlySet<number>,
   ): Promise<Uint8Array<ArrayBuffer>[]> {
     this.gpu.check();
     const { device } = this.gpu;
-    const all = this.#dispatches(prepared as GpuPlan);
-    const dispatches = without === undefined ? all : all.filter((_, i) => !without.has(i));
+    const dispatches = this.#dispatches(prepared as GpuPlan);
     const encoder = device.createCommandEncoder();
     const perCall = timestamps?.perCall === true;
     const passes = perCall ? dispatches.map((d) => [d]) : [dispatches];

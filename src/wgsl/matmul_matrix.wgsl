@@ -9,7 +9,7 @@
 // Weights come in pieces of PIECE neighbouring columns of a row, as they lie in memory, and are decoded when they are
 // staged. Quad q of piece i (four columns) is in slot q ^ (i % TURNS).
 //
-// Library files give PIECE, TURNS, load_piece, ready_piece and piece8 (stage_words or stage_units, with weight_*), tile_item
+// Library files give PIECE, TURNS, piece_at, load_piece, ready_piece and piece8 (stage_words or stage_units, with weight_*), tile_item
 // (rows_*) and out4 (out_*).
 //
 // --- specialised ---
@@ -80,22 +80,22 @@ fn main(
   let row0 = sg / SG_K % SG_N * SG_ROWS;
   let step0 = sg % SG_K * (DEPTH / 16u / SG_K);
 
-  // Where this invocation's loads start: in blocks of x, and the rows of w.
+  // Where this invocation's loads start: in blocks of x, and as load_piece counts.
   var x_at: array<u32, X_LOADS>;
-  var w_rows: array<u32, W_LOADS>;
+  var w_at: array<u32, W_LOADS>;
   var x_next: array<vec4<u32>, X_LOADS>;
   var w_next: array<Piece, W_LOADS>;
   for (var j = 0u; j < X_LOADS; j++) {
     x_at[j] = tile_item(tile, (li + j * WG) / STEPS).x_row * (X_STRIDE / 8u) + li % STEPS;
   }
   for (var j = 0u; j < W_LOADS; j++) {
-    w_rows[j] = base + min(first + (li + j * WG) / PIECES, params.row_count - 1u);
+    w_at[j] = piece_at(base + min(first + (li + j * WG) / PIECES, params.row_count - 1u), li % PIECES);
   }
   for (var j = 0u; j < X_LOADS; j++) {
     x_next[j] = select(vec4<u32>(0u), x[x_at[j]], li % STEPS < BLOCKS);
   }
   for (var j = 0u; j < W_LOADS; j++) {
-    w_next[j] = load_piece(w_rows[j], li % PIECES);
+    w_next[j] = load_piece(w_at[j], 0u, li % PIECES);
     if (li % PIECES * (PIECE / 8u) >= BLOCKS) {
       w_next[j] = Piece();
     }
@@ -130,6 +130,20 @@ fn main(
     let piece = block / (PIECE / 8u) + li % PIECES;
     let turn = piece % TURNS;
     for (var j = 0u; j < W_LOADS; j++) {
+      if (PIECE == 8u) {
+        // The same without the indices of slots, which cost a third of the speed here.
+        let at = (li + j * WG) / STEPS * LD + (li + j * WG) % STEPS * 8u;
+        let v = piece8(ready_piece(w_next[j], piece), 0u, 0u);
+        ws[at] = f16(v.lo.x);
+        ws[at + 1u] = f16(v.lo.y);
+        ws[at + 2u] = f16(v.lo.z);
+        ws[at + 3u] = f16(v.lo.w);
+        ws[at + 4u] = f16(v.hi.x);
+        ws[at + 5u] = f16(v.hi.y);
+        ws[at + 6u] = f16(v.hi.z);
+        ws[at + 7u] = f16(v.hi.w);
+        continue;
+      }
       let begin = (li + j * WG) / PIECES * LD + (li + j * WG) % PIECES * PIECE;
       let ready = ready_piece(w_next[j], piece);
       for (var i = 0u; i < PIECE / 8u; i++) {
@@ -156,7 +170,7 @@ fn main(
         x_next[j] = x[x_at[j] + ahead];
       }
       for (var j = 0u; j < W_LOADS; j++) {
-        w_next[j] = load_piece(w_rows[j], ahead / (PIECE / 8u) + li % PIECES);
+        w_next[j] = load_piece(w_at[j], ahead, ahead / (PIECE / 8u) + li % PIECES);
       }
       // Beyond the last column: other rows, or nothing at all.
       if (!whole && ahead + li % STEPS >= BLOCKS) {

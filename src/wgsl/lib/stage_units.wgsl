@@ -10,7 +10,11 @@ struct Ready {
   large: bool,  // whether weights may lie beyond the range of binary16
 }
 
-fn load_piece(row: u32, piece: u32) -> Piece {
+fn piece_at(row: u32, piece: u32) -> u32 {
+  return row;
+}
+
+fn load_piece(row: u32, ahead: u32, piece: u32) -> Piece {
   return load_words(0u, K, row, piece);
 }
 

@@ -4,8 +4,13 @@ const TURNS: u32 = 1u;
 
 alias Piece = vec4<u32>;
 
-fn load_piece(row: u32, piece: u32) -> Piece {
-  return w[row * BLOCKS + piece];
+fn piece_at(row: u32, piece: u32) -> u32 {
+  return row * BLOCKS + piece;
+}
+
+// `ahead`: blocks from where `at` is.
+fn load_piece(at: u32, ahead: u32, piece: u32) -> Piece {
+  return w[at + ahead];
 }
 
 fn ready_piece(v: Piece, piece: u32) -> Piece {
