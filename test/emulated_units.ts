@@ -1,10 +1,16 @@
 /**
- * matmul_matrix without matrix units: its text with products of matrices written out in plain WGSL, so that everything but
+ * matmul_matrix and matmul_matrix_units without matrix units: their text with products of matrices written out in plain WGSL, so that everything but
  * those products (staging, decoding, bounds, results) can be checked on any adapter that has binary16.
  */
-import type { AnyKernel, Variant } from '../src/kernels/kernel.ts';
+
+import { describe, expect, it } from 'vitest';
+import type { AnyKernel, Kernel, Variant } from '../src/kernels/kernel.ts';
 import { kernelWgsl } from '../src/kernels/kernel.ts';
+import type { LinearParams } from '../src/kernels/linear.ts';
+import { compare, expected, makeCase } from '../src/kernels/verify.ts';
 import type { CompiledKernel, PipelineCache } from '../src/runtime/pipelines.ts';
+import { runKernel } from '../src/runtime/run_kernel.ts';
+import { gpu } from './harness.ts';
 
 /**
  * A matrix in workgroup memory is the place where it begins; sums are spread over the 32 lanes of a subgroup. Bounds of loops
@@ -45,14 +51,16 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
   [/let sg = subgroup %/, 'emulated_lane = li % SIZE;\n  let sg = li / SIZE %'],
   [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD\)/g, '$1($2)'],
-  [/i < PIECE \/ 8u;/, 'i < PIECE / 8u + (params.row_count >> 31u);'],
   [/subgroupMatrixMultiplyAccumulate\(/g, 'emulated_products('],
   [/subgroupMatrixStore<row_major>\(&results, (.*), (c\d\d), 16u\)/g, 'emulated_store($1, $2)'],
 ];
 
-/** The text of a call of matmul_matrix for adapters without matrix units. */
+/** Of units of compressed weights: a bound that is not constant, too. */
+const UNITS: (typeof REPLACED)[number] = [/i < PIECE \/ 8u;/, 'i < PIECE / 8u + (params.row_count >> 31u);'];
+
+/** The text of a call of matmul_matrix, or matmul_matrix_units, for adapters without matrix units. */
 export function emulatedText(text: string): string {
-  return REPLACED.reduce((before, [pattern, by]) => {
+  return [...REPLACED, ...(text.includes('PIECE') ? [UNITS] : [])].reduce((before, [pattern, by]) => {
     const after = before.replace(pattern, by);
     if (after === before) throw new Error(`the text of matmul_matrix has nothing like ${pattern}`);
     return after;
@@ -80,4 +88,25 @@ export function emulatedPipelines(device: GPUDevice): PipelineCache {
     return { pipeline, layout, wgsl };
   };
   return { get } as unknown as PipelineCache;
+}
+
+/** Workgroup memory of tiles of 128 tokens is more than some adapters have. */
+const WIDEST_BYTES = 45 * 1024;
+
+/** Runs a kernel at its test shapes with products written out. */
+export function testEmulated(kernel: Kernel<LinearParams>): void {
+  describe.skipIf(gpu?.caps.shaderF16 !== true)(`${kernel.name}, products written out`, () => {
+    const [variant] = kernel.variants;
+    const pipelines = gpu === undefined ? undefined : emulatedPipelines(gpu.device);
+    const memory = gpu?.device.limits.maxComputeWorkgroupStorageSize ?? 0;
+
+    for (const [i, { name, params }] of kernel.shapes.test.entries()) {
+      it.skipIf(params.tile === 128 && memory < WIDEST_BYTES)(name, async () => {
+        const input = makeCase(kernel, params, 1000 + i);
+        const got = await runKernel(gpu!, pipelines!, kernel, params, variant, input.bytes);
+        const want = expected(kernel, params, input);
+        expect(compare(kernel, params, input, want, got)).toBeUndefined();
+      });
+    }
+  });
 }

@@ -124,7 +124,7 @@ export function unitShapes(): Shape<LinearParams>[] {
   ];
 }
 
-/** Shapes of matmul_matrix: every format, every layout of a workgroup, and everything that it folds in. */
+/** Shapes of matmul_matrix_units: every format, every layout of a workgroup, and everything that it folds in. */
 export function matrixShapes(): Shape<LinearParams>[] {
   const int4 = { format: 'int4', group: 32 } as const;
   const fp8 = { format: 'fp8', group: 128 } as const;

@@ -1,9 +1,8 @@
-/** Linear layer for 16 and more tokens on adapters with matrix units (subgroup matrices). */
+/** Linear layer for many tokens, of 16-bit weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
 import { isPlain, padRow } from '../tensor.ts';
 import type { Constants } from '../wgsl/specialise.ts';
-import { formatBench, matrixShapes } from './format_cases.ts';
-import { defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
 import {
   dense,
   grouped,
@@ -21,10 +20,9 @@ import {
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
-import { stageLibs } from './weights.ts';
 
 /** Shape of a workgroup: rows of w, and the constants of the text. */
-interface Layout {
+export interface MatrixLayout {
   readonly rows: number;
   readonly constants: Constants;
 }
@@ -32,76 +30,63 @@ interface Layout {
 /** Tokens that a tile may have. */
 export const MATRIX_TILES: readonly number[] = [16, 64, 128];
 
-const WIDE: Layout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
-const WIDEST: Layout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
-const MOST_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 } };
-const MANY_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 128 } };
-const SOME_ROWS: Layout = { rows: 32, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 } };
-const FEW_ROWS: Layout = { rows: 16, constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 1, SG_K: 4, DEPTH: 256 } };
+const WIDE: MatrixLayout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
+const WIDEST: MatrixLayout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
+const MOST_ROWS: MatrixLayout = {
+  rows: 32,
+  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 },
+};
+const MANY_ROWS: MatrixLayout = {
+  rows: 32,
+  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 128 },
+};
+const SOME_ROWS: MatrixLayout = {
+  rows: 32,
+  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 },
+};
+const FEW_ROWS: MatrixLayout = {
+  rows: 16,
+  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 1, SG_K: 4, DEPTH: 256 },
+};
 
 /** How a workgroup is laid out; chosen by measurement. With few rows, subgroups share the columns to hide latency. */
-function layout(p: LinearParams): Layout {
+export function matrixLayout(p: LinearParams): MatrixLayout {
   if (p.tile > 16) return p.tile === 64 ? WIDE : WIDEST;
   if (p.source.kind === 'grouped') return MANY_ROWS;
   if (p.shard.rowCount >= 8192) return p.shard.rowCount >= 12288 ? MOST_ROWS : MANY_ROWS;
   return p.shard.rowCount >= 4096 ? SOME_ROWS : FEW_ROWS;
 }
 
-/** Of exact factors. Matrix units cut partial sums off instead of rounding them. */
-const EXACT: Tolerance = { abs: 2e-4, rel: 1e-4, cosine: 1e-8 };
-
-/** Columns up to which rows are tested; longer ones are timed, with weights that keep the size of a sum. */
-const TESTED_COLUMNS = 1024;
-
-/**
- * Weights of 16 bits are exact as binary16 (those of bf16 from 2^-14 to 65504; smaller ones lose what lies below 2^-24).
- * Compressed ones are decoded in f32 and rounded once, by at most 2^-11 of themselves, as activations are: errors of K
- * products within ±1 add up like a random walk; q4_1 and q5_1 have a shift of their own, which doubles their range and puts
- * most weights at its upper end. SwiGLU multiplies two such sums.
- */
-function tolerance(p: LinearParams): Tolerance {
-  if (isPlain(p.format)) return EXACT;
-  const range = p.format === 'q4_1' || p.format === 'q5_1' ? 4 : 1;
-  const walk = 2 ** -12 * range * Math.sqrt(Math.min(p.K, TESTED_COLUMNS));
-  return {
-    abs: EXACT.abs + (p.out === 'swiglu' ? 4 : 1) * walk,
-    rel: EXACT.rel + 2 ** -11,
-    cosine: EXACT.cosine + 2 ** -23,
-  };
-}
-
-/** Compressed formats whose large layers are timed. */
-const TIMED = ['q8_0', 'q4_k', 'fp8, whole groups', 'int4, groups of 32'];
-
 export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul_matrix',
   summary:
-    'y = out(x Wᵀ) on matrix units, x and W as f16; SwiGLU and residual folded in; dense, picked rows or experts',
+    'y = out(x Wᵀ) on matrix units, x as f16; SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [MATRIX_UNITS],
-  libs: (p) => linearLibs(p, false, stageLibs(p)).filter((lib) => lib !== 'lib/x_blocks'),
+  libs: (p) => [...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'), 'lib/matrix_store'],
   check(p) {
     linearCheck('matmul_matrix', p);
     if (p.norm !== 'none')
       throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
-    if (p.format === 'f32')
-      throw new KernelError('matmul_matrix', 'format: expected at most 16 bits a weight, got f32');
+    if (p.format === 'f32' || !isPlain(p.format))
+      throw new KernelError('matmul_matrix', `format: expected 16 bits a weight, got ${p.format}`);
     if (!MATRIX_TILES.includes(p.tile))
       throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },
-  constants: (p) => ({ ...linearConstants(p), ...layout(p).constants, SIZE: 32 }),
+  constants: (p) => ({ ...linearConstants(p), ...matrixLayout(p).constants, SIZE: 32 }),
   uniforms: linearUniforms,
   bindings(p) {
     const bindings = linearBindings(p);
     // Padding up to a whole block is read, and meets weights of zero; half_rows wrote zeros there.
     return { ...bindings, x: { ...bindings.x, type: 'f16', cols: padRow(p.K) } };
   },
-  workgroups: (p) => linearWorkgroups(p, layout(p).rows),
+  workgroups: (p) => linearWorkgroups(p, matrixLayout(p).rows),
   reference: linearReference,
   cost(p) {
     const cost = linearCost(p);
     return { ...cost, bytesRead: cost.bytesRead - xRows(p) * p.K * 2 }; // x has two bytes an element
   },
-  tolerance,
+  // Matrix units cut partial sums off instead of rounding them.
+  tolerance: { abs: 2e-4, rel: 1e-4, cosine: 1e-8 },
   inputs: linearInputs,
   shapes: {
     test: [
@@ -137,17 +122,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 2, rowBegin: 0, rowCount: 24 },
         }),
       },
-      ...matrixShapes(),
     ],
-    bench: (
-      [
-        [16, 16],
-        [64, 64],
-        [256, 128],
-      ] as const
-    ).flatMap(([tokens, tile]) => [
-      ...linearBench(tokens, tile, 'none'),
-      ...formatBench(tokens, tile, 'none', TIMED),
-    ]),
+    bench: linearBench(16, 16, 'none').concat(linearBench(64, 64, 'none'), linearBench(256, 128, 'none')),
   },
 });

@@ -35,11 +35,6 @@ export function blockLibs({ format }: RowFormat): WgslName[] {
   return [...formatLibs(format), 'lib/units', 'lib/fetch_1', 'lib/share_none'];
 }
 
-/** Library files for matmul_matrix, which stages weights in workgroup memory. */
-export function stageLibs(row: RowFormat): WgslName[] {
-  return [...blockLibs(row), isPlain(row.format) ? 'lib/stage_words' : 'lib/stage_units'];
-}
-
 /** Files that give the integers of a compressed format as signed bytes; formats without one have no such integers. */
 const BYTES: Partial<Record<RowFormat['format'], WgslName>> = {
   int4: 'lib/bytes_4',

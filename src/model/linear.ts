@@ -5,6 +5,7 @@ import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
+import { matmul_matrix_units } from '../kernels/matmul_matrix_units.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
@@ -118,7 +119,7 @@ export function expertTiling(
 /**
  * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec mostly folds in, or the conversion
  * to binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
- * Compressed weights have a matvec of their own for one row of x at a time.
+ * Compressed weights have a matvec of their own for one row of x at a time, and matrix units of their own.
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
@@ -152,9 +153,15 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    const units = tiling.kernel === matvec && tiling.tile === 1 && !isPlain(row.format);
-    plan.call(units ? matvec_units : tiling.kernel, params, { ...slots, ...others }, weights.name);
+    const kernel = isPlain(row.format) ? tiling.kernel : compressedKernel(tiling);
+    plan.call(kernel, params, { ...slots, ...others }, weights.name);
   }
+}
+
+/** What computes compressed layers: some kernels are of 16-bit and f32 weights alone. */
+function compressedKernel({ kernel, tile }: Tiling) {
+  if (kernel === matmul_matrix) return matmul_matrix_units;
+  return kernel === matvec && tile === 1 ? matvec_units : kernel;
 }
 
 /** Whether the norm of x has a call of its own. */

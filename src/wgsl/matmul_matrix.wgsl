@@ -6,11 +6,7 @@
 // written so that the compiler can see their bounds (`%`, loops that count by one, no helper functions): then it inserts
 // no bounds checks, which would cost half of the speed.
 //
-// Weights come in pieces of PIECE neighbouring columns of a row, as they lie in memory, and are decoded when they are
-// staged. Quad q of piece i (four columns) is in slot q ^ (i % TURNS).
-//
-// Library files give PIECE, TURNS, piece_at, load_piece, ready_piece and piece8 (stage_words or stage_units, with weight_*), tile_item
-// (rows_*) and out4 (out_*).
+// Library files give decode8 and w (weight_*, 16 bits a weight), tile_item (rows_*) and store (matrix_store).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
@@ -32,12 +28,10 @@ const ROWS: u32 = SG_ROWS * SG_N;
 const LD: u32 = DEPTH + 8u;              // staged rows lie apart so that banks differ
 const STEPS: u32 = DEPTH / 8u;           // blocks of a staged row
 const X_LOADS: u32 = TOKENS * STEPS / WG;
-const PIECES: u32 = DEPTH / PIECE;       // pieces of a staged row
-const W_LOADS: u32 = ROWS * PIECES / WG;
+const W_LOADS: u32 = ROWS * STEPS / WG;
 
 const_assert TOKENS * STEPS % WG == 0u;
-const_assert ROWS * PIECES % WG == 0u;
-const_assert WG % PIECES == 0u;
+const_assert ROWS * STEPS % WG == 0u;
 const_assert TM == 1u || TN == 2u;
 const_assert SG_K == 1u || TM * TN == 1u;
 
@@ -80,25 +74,22 @@ fn main(
   let row0 = sg / SG_K % SG_N * SG_ROWS;
   let step0 = sg % SG_K * (DEPTH / 16u / SG_K);
 
-  // Where this invocation's loads start: in blocks of x, and as load_piece counts.
+  // Where this invocation's loads start, in blocks.
   var x_at: array<u32, X_LOADS>;
   var w_at: array<u32, W_LOADS>;
   var x_next: array<vec4<u32>, X_LOADS>;
-  var w_next: array<Piece, W_LOADS>;
+  var w_next: array<vec4<u32>, W_LOADS>;
   for (var j = 0u; j < X_LOADS; j++) {
     x_at[j] = tile_item(tile, (li + j * WG) / STEPS).x_row * (X_STRIDE / 8u) + li % STEPS;
   }
   for (var j = 0u; j < W_LOADS; j++) {
-    w_at[j] = piece_at(base + min(first + (li + j * WG) / PIECES, params.row_count - 1u), li % PIECES);
+    w_at[j] = (base + min(first + (li + j * WG) / STEPS, params.row_count - 1u)) * BLOCKS + li % STEPS;
   }
   for (var j = 0u; j < X_LOADS; j++) {
     x_next[j] = select(vec4<u32>(0u), x[x_at[j]], li % STEPS < BLOCKS);
   }
   for (var j = 0u; j < W_LOADS; j++) {
-    w_next[j] = load_piece(w_at[j], 0u, li % PIECES);
-    if (li % PIECES * (PIECE / 8u) >= BLOCKS) {
-      w_next[j] = Piece();
-    }
+    w_next[j] = select(vec4<u32>(0u), w[w_at[j]], li % STEPS < BLOCKS);
   }
 
   var c00: Sums;
@@ -127,39 +118,17 @@ fn main(
       xs[at + 6u] = d.x;
       xs[at + 7u] = d.y;
     }
-    let piece = block / (PIECE / 8u) + li % PIECES;
-    let turn = piece % TURNS;
     for (var j = 0u; j < W_LOADS; j++) {
-      if (PIECE == 8u) {
-        // The same without the indices of slots, which cost a third of the speed here.
-        let at = (li + j * WG) / STEPS * LD + (li + j * WG) % STEPS * 8u;
-        let v = piece8(ready_piece(w_next[j], piece), 0u, 0u);
-        ws[at] = f16(v.lo.x);
-        ws[at + 1u] = f16(v.lo.y);
-        ws[at + 2u] = f16(v.lo.z);
-        ws[at + 3u] = f16(v.lo.w);
-        ws[at + 4u] = f16(v.hi.x);
-        ws[at + 5u] = f16(v.hi.y);
-        ws[at + 6u] = f16(v.hi.z);
-        ws[at + 7u] = f16(v.hi.w);
-        continue;
-      }
-      let begin = (li + j * WG) / PIECES * LD + (li + j * WG) % PIECES * PIECE;
-      let ready = ready_piece(w_next[j], piece);
-      for (var i = 0u; i < PIECE / 8u; i++) {
-        let v = piece8(ready, i, turn);
-        let at = begin + (i ^ (turn / 2u)) % (PIECE / 8u) * 8u;
-        let lo = at + turn % 2u * 4u;
-        let hi = at + (turn + 1u) % 2u * 4u;
-        ws[lo] = f16(v.lo.x);
-        ws[lo + 1u] = f16(v.lo.y);
-        ws[lo + 2u] = f16(v.lo.z);
-        ws[lo + 3u] = f16(v.lo.w);
-        ws[hi] = f16(v.hi.x);
-        ws[hi + 1u] = f16(v.hi.y);
-        ws[hi + 2u] = f16(v.hi.z);
-        ws[hi + 3u] = f16(v.hi.w);
-      }
+      let at = (li + j * WG) / STEPS * LD + (li + j * WG) % STEPS * 8u;
+      let v = decode8(w_next[j], w_next[j]);
+      ws[at] = f16(v.lo.x);
+      ws[at + 1u] = f16(v.lo.y);
+      ws[at + 2u] = f16(v.lo.z);
+      ws[at + 3u] = f16(v.lo.w);
+      ws[at + 4u] = f16(v.hi.x);
+      ws[at + 5u] = f16(v.hi.y);
+      ws[at + 6u] = f16(v.hi.z);
+      ws[at + 7u] = f16(v.hi.w);
     }
     workgroupBarrier();
 
@@ -170,17 +139,15 @@ fn main(
         x_next[j] = x[x_at[j] + ahead];
       }
       for (var j = 0u; j < W_LOADS; j++) {
-        w_next[j] = load_piece(w_at[j], ahead, ahead / (PIECE / 8u) + li % PIECES);
+        w_next[j] = w[w_at[j] + ahead];
       }
-      // Beyond the last column: other rows, or nothing at all.
       if (!whole && ahead + li % STEPS >= BLOCKS) {
+        // Beyond the last column: other rows, or nothing at all.
         for (var j = 0u; j < X_LOADS; j++) {
           x_next[j] = vec4<u32>(0u);
         }
-      }
-      if (!whole && ahead + li % PIECES * (PIECE / 8u) >= BLOCKS) {
         for (var j = 0u; j < W_LOADS; j++) {
-          w_next[j] = Piece();
+          w_next[j] = vec4<u32>(0u);
         }
       }
     }
@@ -234,27 +201,4 @@ fn main(
       store(tile, first, token0 + 48u, row0 + 16u, sg, lane);
     }
   }
-}
-
-// Writes the product that the subgroup left in `results`: tokens token0 .. token0 + 15 of the tile, rows row0 .. row0 + 15
-// of the workgroup. All subgroups come here together.
-fn store(tile: u32, first: u32, token0: u32, row0: u32, sg: u32, lane: u32) {
-  workgroupBarrier();
-  // Subgroups that shared the columns share the rows of the result too.
-  for (var unit = lane + sg % SG_K * SIZE; unit < 64u; unit += SIZE * SG_K) {
-    let i = unit / 4u;
-    let at = sg / SG_K * SG_K * 256u + unit * 4u;
-    let item = tile_item(tile, token0 + i);
-    let n = first + row0 + unit % 4u * 4u;
-    if (item.valid && n < params.row_count) {
-      var v = vec4<f32>(0.0);
-      for (var part = 0u; part < SG_K; part++) {
-        let from_part = at + part * 256u;
-        v += vec4<f32>(
-          results[from_part], results[from_part + 1u], results[from_part + 2u], results[from_part + 3u]);
-      }
-      out4(item.y_row, params.row_begin + n, v, min(4u, params.row_count - n));
-    }
-  }
-  workgroupBarrier();
 }

@@ -1,24 +1,14 @@
 // Staging of compressed weights: a piece is a unit of 32 columns, whose scales apply in f32, so that a weight is rounded to
-// binary16 once. The kernel gives K.
+// binary16 once.
 const PIECE: u32 = 32u;
 const TURNS: u32 = 8u;
-
-alias Piece = Words;
 
 struct Ready {
   unit: Unit,
   large: bool,  // whether weights may lie beyond the range of binary16
 }
 
-fn piece_at(row: u32, piece: u32) -> u32 {
-  return row;
-}
-
-fn load_piece(row: u32, ahead: u32, piece: u32) -> Piece {
-  return load_words(0u, K, row, piece);
-}
-
-fn ready_piece(v: Piece, piece: u32) -> Ready {
+fn ready_piece(v: Words, piece: u32) -> Ready {
   let u = unit_of(v, piece);
   let scale = abs(u.scale);
   let shift = abs(u.shift);
