@@ -134,6 +134,7 @@ describe('plans of Step-3.5-Flash', () => {
       'mfa_decode',
       'mfa_combine',
       'o_proj',
+      'mlp.gate_up_proj (norm)',
       'mlp.gate_up_proj',
       'mlp.down_proj',
       'shared_head.output',
