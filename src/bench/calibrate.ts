@@ -50,8 +50,8 @@ const SLOW_BYTES = 128 * 1024 ** 2;
 const LONGEST_US = 12_000;
 
 /** How probes are measured where memory is fast, and elsewhere. */
-const STEADY = { pairs: 16, passUs: 500 } as const;
-const BRIEF = { pairs: 4, passUs: 200 } as const;
+const STEADY = { pairs: 16, more: 7, passUs: 500 } as const;
+const BRIEF = { pairs: 4, more: 1, passUs: 200 } as const;
 
 /** Bytes that are read to empty caches, beyond what large GPUs hold, and by how many workgroups. */
 const FLUSH_BYTES = 128 * 1024 ** 2;

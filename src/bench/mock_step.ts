@@ -14,6 +14,8 @@ export interface WithinOptions {
   readonly flush: ProbeCall | undefined;
   /** Pairs of passes, with the call and without it, after two that are not counted. */
   readonly pairs: number;
+  /** Times that as many pairs are added while noise is too large. */
+  readonly more: number;
   /** Microseconds of a pass, at least. */
   readonly passUs: number;
 }
@@ -24,6 +26,9 @@ const MAX_REPEATS = 64;
 /** Pairs that are not counted. */
 const UNCOUNTED = 2;
 
+/** Error of the median, as a share of it, that is small enough. */
+const STEADY_SHARE = 0.02;
+
 /**
  * Times a call: passes through the step, in which the call's inputs are written last, with the call and without it, in turn.
  * Caches are flushed in both, or else what the call throws out of them would slow the others down, and be counted as its own.
@@ -33,7 +38,7 @@ const UNCOUNTED = 2;
 export async function measureWithin(
   clock: GpuClock,
   call: ProbeCall,
-  { step, flush, pairs, passUs }: WithinOptions,
+  { step, flush, pairs, more, passUs }: WithinOptions,
 ): Promise<Timing> {
   const through =
     (repeats: number, own: boolean): EncodePass =>
@@ -47,16 +52,29 @@ export async function measureWithin(
     };
   const [, once] = await clock.passes([through(1, true), through(1, true)]);
   const repeats = Math.max(1, Math.min(MAX_REPEATS, Math.ceil(passUs / Math.max(once, 0.1))));
-  const encodes = Array.from({ length: 2 * (pairs + UNCOUNTED) }, (_, i) => through(repeats, i % 2 === 1));
-  const times = (await clock.passes(encodes)).slice(2 * UNCOUNTED);
-  const samples = Array.from({ length: pairs }, (_, i) => (times[2 * i + 1] - times[2 * i]) / repeats);
-  const timing = {
+  const encodes = (count: number) =>
+    Array.from({ length: 2 * count }, (_, i) => through(repeats, i % 2 === 1));
+  await clock.passes(encodes(UNCOUNTED));
+  const samples: number[] = [];
+  let stood = true;
+  for (let round = 0; round === 0 || (round <= more && !isSteady(samples)); round++) {
+    const times = await clock.passes(encodes(pairs));
+    stood &&= !times.some((us) => us > 0);
+    for (let i = 0; i < pairs; i++) samples.push((times[2 * i + 1] - times[2 * i]) / repeats);
+  }
+  if (stood) throw new DeviceError(`the GPU clock stood still over ${repeats} steps`);
+  return {
     us: quantile(samples, 0.5),
     p10: quantile(samples, 0.1),
     p90: quantile(samples, 0.9),
-    samples: pairs,
+    samples: samples.length,
     dispatches: repeats,
   };
-  if (!times.some((us) => us > 0)) throw new DeviceError(`the GPU clock stood still over ${repeats} steps`);
-  return timing;
+}
+
+/** Whether the error of the median, estimated from the middle half of the samples, is small. */
+function isSteady(samples: readonly number[]): boolean {
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => quantile(samples, q));
+  // Of a normal distribution: 1.25 standard deviations over the root of the count, one of which is 0.74 of that half.
+  return (0.93 * (high - low)) / Math.sqrt(samples.length) < STEADY_SHARE * middle;
 }

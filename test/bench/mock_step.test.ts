@@ -59,7 +59,7 @@ describe.skipIf(gpu === undefined)('measureWithin', () => {
         seen.push({ others, own, fresh });
         return 7 + 2 * others + 5 * own + fresh;
       });
-    const options = { step: [other, other], flush: undefined, pairs: 3, passUs: 100 };
+    const options = { step: [other, other], flush: undefined, pairs: 3, more: 2, passUs: 100 };
     const timing = await measureWithin(clock, call, options);
     expect(timing).toMatchObject({ us: 5, p10: 5, p90: 5, samples: 3 });
     const { dispatches } = timing;
@@ -68,6 +68,12 @@ describe.skipIf(gpu === undefined)('measureWithin', () => {
       { others: 2 * dispatches, own: 0, fresh: dispatches },
       { others: 2 * dispatches, own: dispatches, fresh: dispatches },
     ]);
+    // While noise is large, more of them are taken.
+    const steady = clock.passes;
+    let noise = 0;
+    clock.passes = async (encodes) =>
+      (await steady.call(clock, encodes)).map((us) => us + ((noise++) ** 2 % 11) * 900);
+    expect((await measureWithin(clock, call, options)).samples).toBe(9);
     clock.passes = async (encodes) => encodes.map(() => 0);
     await expect(measureWithin(clock, call, options)).rejects.toThrow(/clock stood still/);
     for (const each of [other, call]) each.dispose();
