@@ -9,14 +9,13 @@
 // adds the count or mass of the keys up in bins by their distance from the maximum; the second collects the keys of the
 // bin that the threshold lies in, which is then found eight bits at a time. Should that bin hold too many keys, the row
 // is read again for the last three times eight bits. One more reading sums the kept weights for the draw, and a quarter
-// of the row is read again to find it. Where the maxima of blocks are known, readings leave out what they show to be too
-// small to count. All sums are made of integers, or in an order that depends on the vocabulary alone.
+// of the row is read again to find it. All sums are made of integers, or in an order that depends on the vocabulary alone.
 //
 // Temperature 0 takes the largest logit, the first of equals. NaN logits count as below all others: they are never
 // drawn, and token 0 is chosen when there is nothing else. Logits of -inf are never drawn either; when there is no
 // other, the first of them is chosen.
 //
-// Library files give mul_high (turns), keys (logit_keys), and the maximum with a bound of keys (top_*).
+// Library files give mul_high (turns), keys (logit_keys), and the maximum of a row (top_*).
 
 const WG: u32 = 256u;
 const STEP: u32 = 4u * WG;            // vectors that the workgroup loads at a time
@@ -179,10 +178,6 @@ fn visit_all(row: Row, search: Search, li: u32) {
   let end = (params.vocab + 3u) / 4u;
   var last = 0.0;
   for (var i = li; i < end; i += STEP) {
-    let largest = bound(i - li, min(i - li + STEP, end), search.top);
-    if (largest < search.lowest || (search.step > 0u && bin_of(row, search, largest) > search.bin)) {
-      continue;
-    }
     var batch = load(row, i, WG, end);
     for (var at = i; at < min(i + STEP, end); at += WG) {
       let keys = keys_of(row, at, batch.a);
@@ -285,7 +280,6 @@ fn draw(row: Row, top: u32, threshold: u32, u: f32, li: u32) -> u32 {
     var begin = b * block + li;
     var end = min((b + 1u) * block, all);
     var stride = WG;
-    var before = li;  // vectors that others of the workgroup load first
     if (b == blocks) {
       goal = u * (((totals.x + totals.y) + totals.z) + totals.w);
       // The last block with any weight, should the product be rounded up to the total.
@@ -300,13 +294,9 @@ fn draw(row: Row, top: u32, threshold: u32, u: f32, li: u32) -> u32 {
       begin = found * block + li * chunk;
       end = min(begin + chunk, min((found + 1u) * block, all));
       stride = 1u;
-      before = 0u;
     }
     var own = 0.0;
     for (var i = begin; i < end; i += 4u * stride) {
-      if (bound(i - before, min(i - before + 4u * stride, end), top) < threshold) {
-        continue;
-      }
       var batch = load(row, i, stride, end);
       for (var at = i; at < min(i + 4u * stride, end); at += stride) {
         let keys = keys_of(row, at, batch.a);

@@ -18,8 +18,3 @@ fn own_best(row: Row, given: vec2<u32>, li: u32) -> vec2<u32> {
   }
   return own;
 }
-
-// No key of the vectors from `begin` to `end` is larger; `top` is the row's largest.
-fn bound(begin: u32, end: u32, top: u32) -> u32 {
-  return top;
-}
