@@ -13,7 +13,7 @@ import { probe_read } from '../kernels/probe_read.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import { Arena, ProbeCall } from './arena.ts';
-import { type ClockGuard, FAST_GBPS, guardOf } from './clock_guard.ts';
+import { FAST_GBPS, type Guard, guardOf } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
 import { dispatchLatencies, passCost, roundTrips, stepCosts, timerStep } from './latencies.ts';
 import {
@@ -28,7 +28,7 @@ import {
 import { measureWithin, type WithinOptions } from './mock_step.ts';
 import type { ProbeShape } from './probe_shape.ts';
 import { probeShapes } from './probe_shapes.ts';
-import { obstacle } from './setup.ts';
+import { KernelSetup, obstacle } from './setup.ts';
 import { GpuClock, quantile, type Timing } from './timing.ts';
 
 /** How much is measured, and who is told. */
@@ -53,9 +53,8 @@ const LONGEST_US = 12_000;
 const STEADY = { pairs: 16, more: 7, passUs: 500 } as const;
 const BRIEF = { pairs: 4, more: 1, passUs: 200 } as const;
 
-/** Bytes that are read to empty caches, beyond what large GPUs hold, and by how many workgroups. */
-const FLUSH_BYTES = 128 * 1024 ** 2;
-const FLUSH_WORKGROUPS = 1024;
+/** A reading that empties caches: of 128 MiB, beyond what those of large GPUs hold. */
+const FLUSH = { vectors: 8 * 1024 ** 2, workgroups: 1024 } as const;
 
 /** Times that a probe is measured anew because the clock fell. */
 const RETRIES = 2;
@@ -90,7 +89,9 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
   const { onProgress = () => {}, filter = () => true } = options;
   const bench: Bench = { gpu, pipelines: new PipelineCache(gpu.device), clock: new GpuClock(gpu) };
   let arena: Arena | undefined;
-  let guard: Pick<ClockGuard, 'rise' | 'isSlow' | 'dispose'> | undefined;
+  let guard: Guard | undefined;
+  let flush: KernelSetup | undefined;
+  let long: ProbeCall | undefined;
   const mock: ProbeCall[] = [];
   try {
     let done = 0;
@@ -120,12 +121,10 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     next('a step to measure within');
     guard = await guardOf(bench, rate);
     for (const probe of unlike(shapes)) mock.push(await readied(bench, arena, probe));
-    const flush = await readied(bench, arena, flushOf(arena));
+    if (fast)
+      flush = await KernelSetup.create(gpu, bench.pipelines, probe_read, FLUSH, probe_read.variants[0]);
     // Where calls run on a processor, others hardly matter, and would only hide what is measured.
-    const within: WithinOptions = fast
-      ? { step: mock.slice(), flush, ...STEADY }
-      : { step: [], flush: undefined, ...BRIEF };
-    mock.push(flush);
+    const within: WithinOptions = fast ? { step: mock, flush, ...STEADY } : { step: [], flush, ...BRIEF };
     const measured: Measured[] = [];
     for (let at = 0; at < shapes.length; at += ABREAST) {
       const some = shapes.slice(at, at + ABREAST).map(({ probe }) => probe);
@@ -137,12 +136,10 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     }
     next('steps');
     const longest = measured.reduce((a, b) => (b.timing.us > a.timing.us ? b : a));
-    const long = { call: await readied(bench, arena, longest.probe), us: longest.timing.us };
-    mock.push(long.call);
+    long = await readied(bench, arena, longest.probe);
     await guard.rise(RISE_MS);
-    const calls = mock.slice(0, -2);
-    const pass = await passCost(bench, calls);
-    const steps = await stepCosts(bench, calls, long);
+    const pass = await passCost(bench, mock);
+    const steps = await stepCosts(bench, mock, { call: long, us: longest.timing.us });
     next('round trips');
     const trips = await roundTrips(bench);
     onProgress('done', parts, parts);
@@ -176,6 +173,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     };
   } finally {
     for (const call of mock) call.dispose();
+    long?.dispose();
+    flush?.dispose();
     guard?.dispose();
     arena?.dispose();
     bench.clock.dispose();
@@ -231,13 +230,6 @@ function unlike(probes: readonly Expected[]): ProbeShape[] {
   return [...shortest.values()].map(({ probe }) => probe);
 }
 
-/** A reading of the arena that empties caches. */
-function flushOf({ bytes }: Arena): ProbeShape {
-  const vectors = Math.floor(Math.min(bytes, FLUSH_BYTES) / 16);
-  const params = { vectors, workgroups: FLUSH_WORKGROUPS, rounds: 1 };
-  return { kernel: probe_read, params, shape: 'flush', cached: false, greedy: true };
-}
-
 /** A probe, compiled and bound. */
 async function readied(
   { gpu, pipelines, clock }: Bench,
@@ -246,7 +238,7 @@ async function readied(
 ): Promise<ProbeCall> {
   const { kernel, params, cached } = probe;
   const variant = pickVariant(kernel, gpu.caps);
-  const streamed = kernel === probe_read ? Number.POSITIVE_INFINITY : probeWork(probe, gpu).streamed;
+  const { streamed } = probeWork(probe, gpu);
   const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
   // Drivers may put off part of the work until a pipeline is first used.
   await clock.pass((pass) => {
@@ -262,7 +254,7 @@ async function timeProbes(
   arena: Arena,
   probes: readonly ProbeShape[],
   within: WithinOptions,
-  guard: Pick<ClockGuard, 'rise' | 'isSlow'>,
+  guard: Guard,
   onProbe: (probe: ProbeShape) => void,
 ): Promise<Measured[]> {
   const { gpu, clock } = bench;

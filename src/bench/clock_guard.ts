@@ -14,7 +14,7 @@ const SLOWER = 1.03;
 const MOST_MS = 1500;
 
 /** Loads a GPU until its clock has risen. */
-export class ClockGuard {
+class ClockGuard {
   readonly #clock: GpuClock;
   readonly #load: KernelSetup;
   #best = Number.POSITIVE_INFINITY;
@@ -55,11 +55,11 @@ export class ClockGuard {
 /** GB/s of memory from which an adapter is taken for a GPU with a clock to be raised. */
 export const FAST_GBPS = 150;
 
+/** What is asked of a guard. */
+export type Guard = Pick<ClockGuard, 'rise' | 'isSlow' | 'dispose'>;
+
 /** A guard, or one that does nothing where there is no clock to be raised, or none to measure it by. */
-export async function guardOf(
-  bench: Bench,
-  readGBs: number,
-): Promise<Pick<ClockGuard, 'rise' | 'isSlow' | 'dispose'>> {
+export async function guardOf(bench: Bench, readGBs: number): Promise<Guard> {
   if (readGBs > FAST_GBPS && bench.clock.kind === 'gpu') return ClockGuard.create(bench);
   return { rise: async () => {}, isSlow: async () => false, dispose: () => {} };
 }

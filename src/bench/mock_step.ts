@@ -11,7 +11,7 @@ export interface WithinOptions {
   /** The calls before it, which may be none. */
   readonly step: readonly ProbeCall[];
   /** Reads so much before them that no cache holds what they read before; absent for calls whose weights caches hold. */
-  readonly flush: ProbeCall | undefined;
+  readonly flush: Pick<ProbeCall, 'encode'> | undefined;
   /** Pairs of passes, with the call and without it, after two that are not counted. */
   readonly pairs: number;
   /** Times that as many pairs are added while noise is too large. */

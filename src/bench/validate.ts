@@ -2,7 +2,7 @@
 import type { Calibration } from '../cost/calibration.ts';
 import { type Prediction, predict } from '../cost/predict.ts';
 import type { Model } from '../runtime/model.ts';
-import { type ClockGuard, guardOf } from './clock_guard.ts';
+import { type Guard, guardOf } from './clock_guard.ts';
 import {
   benchDecode,
   type DecodeCase,
@@ -124,7 +124,7 @@ async function compareCalls(
   wanted: DecodeCase,
   prediction: Prediction,
   stepMs: number | undefined,
-  guard: Pick<ClockGuard, 'rise'>,
+  guard: Guard,
 ): Promise<ComparedCalls[]> {
   const executor = gpuOf(model);
   if (stepMs === undefined) return [];

@@ -1,8 +1,9 @@
 /** Linear layer for many tokens, of 16-bit weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
 import { isPlain, padRow } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import type { Constants } from '../wgsl/specialise.ts';
-import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
 import {
   dense,
   grouped,
@@ -22,13 +23,13 @@ import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
 
 /** Shape of a workgroup: rows of w, and the constants of the text. */
-export interface MatrixLayout {
+interface MatrixLayout {
   readonly rows: number;
   readonly constants: Constants;
 }
 
 /** Tokens that a tile may have. */
-export const MATRIX_TILES: readonly number[] = [16, 64, 128];
+const MATRIX_TILES: readonly number[] = [16, 64, 128];
 
 const WIDE: MatrixLayout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
 const WIDEST: MatrixLayout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
@@ -50,27 +51,39 @@ const FEW_ROWS: MatrixLayout = {
 };
 
 /** How a workgroup is laid out; chosen by measurement. With few rows, subgroups share the columns to hide latency. */
-export function matrixLayout(p: LinearParams): MatrixLayout {
+function matrixLayout(p: LinearParams): MatrixLayout {
   if (p.tile > 16) return p.tile === 64 ? WIDE : WIDEST;
   if (p.source.kind === 'grouped') return MANY_ROWS;
   if (p.shard.rowCount >= 8192) return p.shard.rowCount >= 12288 ? MOST_ROWS : MANY_ROWS;
   return p.shard.rowCount >= 4096 ? SOME_ROWS : FEW_ROWS;
 }
 
+/** What both kernels on matrix units ask of a call. */
+export function matrixCheck(name: string, p: LinearParams): void {
+  linearCheck(name, p);
+  if (p.norm !== 'none') throw new KernelError(name, `norm: expected none (half_rows has it), got ${p.norm}`);
+  if (!MATRIX_TILES.includes(p.tile))
+    throw new KernelError(name, `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
+}
+
+/** Library files of both; each has its own way of staging weights. */
+export function matrixLibs(p: LinearParams): WgslName[] {
+  return [...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'), 'lib/matrix_store'];
+}
+
+/** Of exact factors. Matrix units cut partial sums off instead of rounding them. */
+export const MATRIX_TOLERANCE: Tolerance = { abs: 2e-4, rel: 1e-4, cosine: 1e-8 };
+
 export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul_matrix',
   summary:
     'y = out(x Wᵀ) on matrix units, x as f16; SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [MATRIX_UNITS],
-  libs: (p) => [...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'), 'lib/matrix_store'],
+  libs: matrixLibs,
   check(p) {
-    linearCheck('matmul_matrix', p);
-    if (p.norm !== 'none')
-      throw new KernelError('matmul_matrix', `norm: expected none (half_rows has it), got ${p.norm}`);
+    matrixCheck('matmul_matrix', p);
     if (p.format === 'f32' || !isPlain(p.format))
       throw new KernelError('matmul_matrix', `format: expected 16 bits a weight, got ${p.format}`);
-    if (!MATRIX_TILES.includes(p.tile))
-      throw new KernelError('matmul_matrix', `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },
   constants: (p) => ({ ...linearConstants(p), ...matrixLayout(p).constants, SIZE: 32 }),
   uniforms: linearUniforms,
@@ -85,8 +98,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     const cost = linearCost(p);
     return { ...cost, bytesRead: cost.bytesRead - xRows(p) * p.K * 2 }; // x has two bytes an element
   },
-  // Matrix units cut partial sums off instead of rounding them.
-  tolerance: { abs: 2e-4, rel: 1e-4, cosine: 1e-8 },
+  tolerance: MATRIX_TOLERANCE,
   inputs: linearInputs,
   shapes: {
     test: [
