@@ -98,7 +98,7 @@ function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
   const depth = ceilDiv(p.K, c.DEPTH);
   const kind = p.source.kind === 'grouped' ? 'grouped' : 'all';
   return {
-    family: `${call.kernel.name} ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
+    family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
     workgroups: ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even),
     depth,
     groupFlops: 2 * tokens * rows * depth * c.DEPTH,
@@ -128,6 +128,5 @@ export const LINEAR_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   matvec_units: matvecUnits,
   matmul,
   matmul_matrix: matmulMatrix,
-  matmul_matrix_units: matmulMatrix,
   moe_down: moeDown,
 };

@@ -96,7 +96,7 @@ function streamedBytes(kernel: string, params: unknown, cost: Cost): number {
   const p = params as LinearParams;
   const experts = p.source.kind === 'routed' ? p.source.routing.experts : expertsOfGroups(p);
   const added = p.out === 'add' ? (p.tokens * shard.expertCount * shard.rowCount * 4) / experts : 0;
-  const x = xRows(p) * p.K * (kernel.startsWith('matmul_matrix') ? 2 : 4);
+  const x = xRows(p) * p.K * (kernel === 'matmul_matrix' ? 2 : 4);
   return Math.max(0, cost.bytesRead - x - added);
 }
 

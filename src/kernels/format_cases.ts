@@ -124,7 +124,7 @@ export function unitShapes(): Shape<LinearParams>[] {
   ];
 }
 
-/** Shapes of matmul_matrix_units: every format, every layout of a workgroup, and everything that it folds in. */
+/** Shapes of matmul_matrix: every format, every layout of a workgroup, and everything that it folds in. */
 export function matrixShapes(): Shape<LinearParams>[] {
   const int4 = { format: 'int4', group: 32 } as const;
   const fp8 = { format: 'fp8', group: 128 } as const;
@@ -140,15 +140,18 @@ export function matrixShapes(): Shape<LinearParams>[] {
       { name: `${c.name}, widest`, params: dense(140, c.K, 130, { tile: 128, ...rowOf(c) }) },
       {
         name: `${c.name}, experts 1..3 of 5, pairs in`,
-        params: grouped(5, 26, c.K, 60, 1, 16, {
+        params: grouped(5, 26, c.K, 60, 1, 64, {
           shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 26 },
           ...rowOf(c),
         }),
       },
     ]),
     { name: 'q8_0, rows from 4096', params: dense(4100, 352, 5, { tile: 16, format: 'q8_0' }) },
-    { name: 'int4, rows from 8192', params: dense(8200, 72, 9, { tile: 16, format: 'int4', group: 72 }) },
-    { name: 'q5_0, rows from 12288', params: dense(12290, 96, 3, { tile: 16, format: 'q5_0' }) },
+    { name: 'q5_0, rows from 20000', params: dense(20_010, 96, 3, { tile: 16, format: 'q5_0' }) },
+    {
+      name: 'int4, wide, rows from 4096',
+      params: dense(4100, 72, 20, { tile: 64, format: 'int4', group: 72 }),
+    },
     { name: 'q4_k, swiglu', params: dense(2 * 45, 256, 66, { tile: 64, format: 'q4_k', out: 'swiglu' }) },
     {
       name: 'int4, experts, tokens in, swiglu',

@@ -6,7 +6,6 @@ import { kv_pack } from './kv_pack.ts';
 import { logit_peaks } from './logit_peaks.ts';
 import { matmul } from './matmul.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
-import { matmul_matrix_units } from './matmul_matrix_units.ts';
 import { matvec } from './matvec.ts';
 import { matvec_units } from './matvec_units.ts';
 import { mfa_combine } from './mfa_combine.ts';
@@ -37,7 +36,6 @@ export const KERNELS: readonly AnyKernel[] = [
   matvec_units,
   matmul,
   matmul_matrix,
-  matmul_matrix_units,
   rope_turns,
   rope_cache,
   qk_norm_rope,

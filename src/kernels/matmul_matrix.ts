@@ -1,8 +1,8 @@
-/** Linear layer for many tokens, of 16-bit weights, on adapters with matrix units (subgroup matrices). */
+/** Linear layer for many tokens, of 16-bit or compressed weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
 import { isPlain, padRow } from '../tensor.ts';
-import type { WgslName } from '../wgsl/generated.ts';
 import type { Constants } from '../wgsl/specialise.ts';
+import { formatBench, matrixShapes } from './format_cases.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
 import {
   dense,
@@ -31,59 +31,98 @@ interface MatrixLayout {
 /** Tokens that a tile may have. */
 const MATRIX_TILES: readonly number[] = [16, 64, 128];
 
-const WIDE: MatrixLayout = { rows: 64, constants: { TM: 2, TN: 2, SG_M: 2, SG_N: 2, SG_K: 1, DEPTH: 64 } };
-const WIDEST: MatrixLayout = { rows: 128, constants: { TM: 4, TN: 2, SG_M: 2, SG_N: 4, SG_K: 1, DEPTH: 64 } };
-const MOST_ROWS: MatrixLayout = {
-  rows: 32,
-  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 64 },
-};
-const MANY_ROWS: MatrixLayout = {
-  rows: 32,
-  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 128 },
-};
-const SOME_ROWS: MatrixLayout = {
-  rows: 32,
-  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 2, SG_K: 2, DEPTH: 128 },
-};
-const FEW_ROWS: MatrixLayout = {
-  rows: 16,
-  constants: { TM: 1, TN: 1, SG_M: 1, SG_N: 1, SG_K: 4, DEPTH: 256 },
-};
+/** Of `tile` tokens: what a workgroup is made of, chosen by measurement. Where rows are few, subgroups share the columns. */
+const layout = (TM: number, TN: number, SG_M: number, SG_N: number, SG_K: number, DEPTH: number) => ({
+  rows: 16 * TN * SG_N,
+  constants: { TM, TN, SG_M, SG_N, SG_K, DEPTH },
+});
 
-/** How a workgroup is laid out; chosen by measurement. With few rows, subgroups share the columns to hide latency. */
-function matrixLayout(p: LinearParams): MatrixLayout {
-  if (p.tile > 16) return p.tile === 64 ? WIDE : WIDEST;
-  if (p.source.kind === 'grouped') return MANY_ROWS;
-  if (p.shard.rowCount >= 8192) return p.shard.rowCount >= 12288 ? MOST_ROWS : MANY_ROWS;
-  return p.shard.rowCount >= 4096 ? SOME_ROWS : FEW_ROWS;
+/** Layouts by the number of rows: many, some, few. */
+type Layouts = readonly [many: MatrixLayout, some: MatrixLayout, few: MatrixLayout];
+
+const WIDEST = layout(4, 2, 2, 4, 1, 64);
+const BLOCKS_16: Layouts = [
+  layout(1, 1, 1, 2, 2, 128),
+  layout(1, 1, 1, 1, 4, 128),
+  layout(1, 1, 1, 1, 8, 256),
+];
+const BLOCKS_64: Layouts = [
+  layout(2, 2, 2, 1, 2, 64),
+  layout(2, 2, 2, 2, 2, 128),
+  layout(2, 1, 2, 1, 4, 128),
+];
+
+/** Of compressed weights, an invocation has at least a unit of 32 columns to fetch. */
+const UNITS_16: Layouts = [
+  layout(1, 1, 1, 2, 2, 128),
+  layout(1, 1, 1, 2, 2, 128),
+  layout(1, 1, 1, 1, 4, 256),
+];
+const UNITS_64: Layouts = [layout(2, 2, 2, 2, 1, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)];
+
+/** How a workgroup is laid out. Experts have many workgroups together, however few rows each has. */
+function matrixLayout({ format, tile, source, shard }: LinearParams): MatrixLayout {
+  if (tile > 64) return WIDEST;
+  const [many, some, few] = isPlain(format)
+    ? tile > 16
+      ? BLOCKS_64
+      : BLOCKS_16
+    : tile > 16
+      ? UNITS_64
+      : UNITS_16;
+  if (source.kind === 'grouped' || shard.rowCount >= 20_000) return many;
+  return shard.rowCount >= 4096 ? some : few;
 }
 
-/** What both kernels on matrix units ask of a call. */
-export function matrixCheck(name: string, p: LinearParams): void {
-  linearCheck(name, p);
-  if (p.norm !== 'none') throw new KernelError(name, `norm: expected none (half_rows has it), got ${p.norm}`);
-  if (!MATRIX_TILES.includes(p.tile))
-    throw new KernelError(name, `tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
+/**
+ * Of exact factors. Matrix units cut partial sums off instead of rounding them.
+ *
+ * Compressed weights are decoded in f32 and rounded once, by at most 2^-11 of themselves, as activations are: errors of K
+ * products within ±1 add up like a random walk; q4_1 and q5_1 have a shift of their own, which doubles their range and puts
+ * most weights at its upper end. SwiGLU multiplies two such sums.
+ */
+function tolerance(p: LinearParams): Tolerance {
+  if (isPlain(p.format)) return { abs: 2e-4, rel: 1e-4, cosine: 1e-8 };
+  const range = p.format === 'q4_1' || p.format === 'q5_1' ? 4 : 1;
+  const walk = 2 ** -12 * range * Math.sqrt(Math.min(p.K, TESTED_COLUMNS));
+  return {
+    abs: 2e-4 + (p.out === 'swiglu' ? 4 : 1) * walk,
+    rel: 1e-4 + 2 ** -11,
+    cosine: 1e-8 + 2 ** -23,
+  };
 }
 
-/** Library files of both; each has its own way of staging weights. */
-export function matrixLibs(p: LinearParams): WgslName[] {
-  return [...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'), 'lib/matrix_store'];
-}
+/** Columns up to which rows are tested; longer ones are timed, with weights that keep the size of a sum. */
+const TESTED_COLUMNS = 1024;
 
-/** Of exact factors. Matrix units cut partial sums off instead of rounding them. */
-export const MATRIX_TOLERANCE: Tolerance = { abs: 2e-4, rel: 1e-4, cosine: 1e-8 };
+/** Tokens and tiles that are timed. */
+const TIMED = [
+  [16, 16],
+  [64, 64],
+  [256, 128],
+] as const;
+
+/** Compressed formats whose large layers are timed. */
+const TIMED_FORMATS = ['q8_0', 'q4_k', 'fp8, whole groups', 'int4, groups of 32'];
 
 export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul_matrix',
   summary:
     'y = out(x Wᵀ) on matrix units, x as f16; SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [MATRIX_UNITS],
-  libs: matrixLibs,
+  libs: (p) => [
+    ...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'),
+    isPlain(p.format) ? 'lib/stage_blocks' : 'lib/stage_units',
+    'lib/matrix_products',
+  ],
   check(p) {
-    matrixCheck('matmul_matrix', p);
-    if (p.format === 'f32' || !isPlain(p.format))
-      throw new KernelError('matmul_matrix', `format: expected 16 bits a weight, got ${p.format}`);
+    linearCheck('matmul_matrix', p);
+    const fail = (what: string): never => {
+      throw new KernelError('matmul_matrix', what);
+    };
+    if (p.format === 'f32') fail('format: expected 16 bits a weight or compressed ones, got f32');
+    if (p.norm !== 'none') fail(`norm: expected none (half_rows has it), got ${p.norm}`);
+    if (!MATRIX_TILES.includes(p.tile)) fail(`tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
   },
   constants: (p) => ({ ...linearConstants(p), ...matrixLayout(p).constants, SIZE: 32 }),
   uniforms: linearUniforms,
@@ -92,13 +131,16 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     // Padding up to a whole block is read, and meets weights of zero; half_rows wrote zeros there.
     return { ...bindings, x: { ...bindings.x, type: 'f16', cols: padRow(p.K) } };
   },
-  workgroups: (p) => linearWorkgroups(p, matrixLayout(p).rows),
+  workgroups(p) {
+    const [rows, tiles] = linearWorkgroups(p, matrixLayout(p).rows);
+    return [tiles, rows, 1];
+  },
   reference: linearReference,
   cost(p) {
     const cost = linearCost(p);
     return { ...cost, bytesRead: cost.bytesRead - xRows(p) * p.K * 2 }; // x has two bytes an element
   },
-  tolerance: MATRIX_TOLERANCE,
+  tolerance,
   inputs: linearInputs,
   shapes: {
     test: [
@@ -106,7 +148,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'exactly one tile', params: dense(64, 128, 16, { tile: 16 }) },
       { name: 'one over a tile each way', params: dense(65, 129, 17, { tile: 16 }) },
       { name: 'subgroups that share the columns', params: dense(4100, 300, 5, { tile: 16 }) },
-      { name: 'many rows', params: dense(12290, 40, 16, { tile: 16 }) },
+      { name: 'many rows', params: dense(20_010, 40, 16, { tile: 16 }) },
       {
         name: 'two chunks and a bit of columns, f16',
         params: dense(70, 300, 20, { tile: 16, format: 'f16' }),
@@ -117,6 +159,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
         name: 'widest: one under a tile each way',
         params: dense(127, 200, 127, { tile: 128, format: 'f16' }),
       },
+      { name: 'wide: some rows', params: dense(4100, 136, 20, { tile: 64 }) },
+      { name: 'wide: many rows', params: dense(20_010, 72, 40, { tile: 64 }) },
       { name: 'widest: one over', params: dense(140, 72, 130, { tile: 128 }) },
       { name: 'residual', params: dense(50, 50, 30, { tile: 16, out: 'add' }) },
       { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },
@@ -134,7 +178,11 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
           shard: { expertBegin: 1, expertCount: 2, rowBegin: 0, rowCount: 24 },
         }),
       },
+      ...matrixShapes(),
     ],
-    bench: linearBench(16, 16, 'none').concat(linearBench(64, 64, 'none'), linearBench(256, 128, 'none')),
+    bench: TIMED.flatMap(([tokens, tile]) => [
+      ...linearBench(tokens, tile, 'none'),
+      ...formatBench(tokens, tile, 'none', TIMED_FORMATS),
+    ]),
   },
 });

@@ -5,11 +5,10 @@ import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
-import { matmul_matrix_units } from '../kernels/matmul_matrix_units.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import { shardGroups } from './shards.ts';
@@ -76,19 +75,42 @@ const matvecTiling = (rows: number): Tiling => ({
   tile: rows <= 1 ? 1 : rows <= 2 ? 2 : MATVEC_TILE,
 });
 
+/**
+ * Compressed weights have a matvec of their own for one row of x (matvec_units), which up to three times in a row is faster than
+ * tiles that decode weights once for several rows.
+ */
+const COMPRESSED_ROWS = 3;
+/** The same for experts, by how many rows each gets on average. */
+const COMPRESSED_EACH = 2;
+
+/** Whether weights are compressed, all of them. */
+function isCompressed(...weights: readonly WeightMatrix[]): boolean {
+  return weights.every(({ shards }) => shards.every(({ format }) => !isPlain(format)));
+}
+
 /** Whether layers may use matrix units: their factors are binary16, which would take precision from f32 weights. */
 function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): boolean {
   const fits = ({ format }: RowFormat) => format !== 'f32';
   return shape.matrixUnits && weights.every(({ shards }) => shards.every(fits));
 }
 
+/** Tiles of 128 x 128 below which more and smaller ones are faster, as most of the GPU would be idle. */
+const WIDEST_TILES = 64;
+
+/** Rows of x that matrix units handle together, for `rows` of them and `out` rows of weights. */
+function matrixTile(rows: number, out: number): number {
+  if (rows <= 16) return 16;
+  return rows <= 64 || ceilDiv(rows, 128) * ceilDiv(out, 128) < WIDEST_TILES ? 64 : 128;
+}
+
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   if (shape.deterministic) return FIXED_TILING;
   const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
+  if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
   if (small) return matvecTiling(rows);
-  if (hasMatrixUnits(shape, weights) && rows > MATVEC_ROWS_BEFORE_MATRIX) {
-    return { kernel: matmul_matrix, tile: rows <= 16 ? 16 : rows <= 64 ? 64 : 128 };
+  if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
+    return { kernel: matmul_matrix, tile: matrixTile(rows, weights.rows) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
@@ -112,6 +134,7 @@ export function expertTiling(
   if (hasMatrixUnits(shape, ...weights) && each > 2) {
     return { kernel: matmul_matrix, tile: each <= 16 ? 16 : each <= 64 ? 64 : 128 };
   }
+  if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
   return matvecTiling(each <= 1 ? 2 : MATVEC_TILE);
 }
@@ -119,7 +142,6 @@ export function expertTiling(
 /**
  * Adds the calls of one linear layer: before tiled kernels an explicit norm, which matvec mostly folds in, or the conversion
  * to binary16 for matrix units; then one call per shard, or for all those that fit where matvec reads chosen experts.
- * Compressed weights have a matvec of their own for one row of x at a time, and matrix units of their own.
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
@@ -153,15 +175,11 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    const kernel = isPlain(row.format) ? tiling.kernel : compressedKernel(tiling);
+    // Compressed weights have a matvec of their own for one row of x at a time.
+    const single = !isPlain(row.format) && tiling.kernel === matvec && tiling.tile === 1;
+    const kernel = single ? matvec_units : tiling.kernel;
     plan.call(kernel, params, { ...slots, ...others }, weights.name);
   }
-}
-
-/** What computes compressed layers: some kernels are of 16-bit and f32 weights alone. */
-function compressedKernel({ kernel, tile }: Tiling) {
-  if (kernel === matmul_matrix) return matmul_matrix_units;
-  return kernel === matvec && tile === 1 ? matvec_units : kernel;
 }
 
 /** Whether the norm of x has a call of its own. */

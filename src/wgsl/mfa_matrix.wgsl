@@ -9,6 +9,8 @@
 //   3. softmax: four invocations per head; weights are relative to a reference that only moves when a score exceeds it by
 //      2^8, because moving it means taking the sums of all columns through workgroup memory;
 //   4. P V adds to the sums, which stay in registers.
+// Binary16 is staged eight elements at a time, as words: matrices are loaded from arrays of any numeric type, in whose
+// elements offset and stride count.
 // Results are unnormalised, with the maximum and the sum beside them; mfa_combine joins the splits.
 //
 // Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
@@ -26,20 +28,15 @@ const KEYS: u32 = 32u;
 const WG: u32 = SIZE * 8u;
 const STEPS: u32 = D / 8u;            // loads of a row
 const LOADS: u32 = KEYS * STEPS / WG;
-const LD: u32 = D + 8u;               // staged rows lie apart so that banks differ
-const LD_S: u32 = KEYS + 4u;
-const LD_P: u32 = KEYS + 8u;
+const LD: u32 = STEPS + 1u;           // staged rows, in blocks of eight elements, lie apart so that banks differ
+const VALUES: u32 = KEYS * LD;        // where the staged values begin
+const LD_S: u32 = KEYS / 4u + 1u;     // rows of scores, in blocks of four
+const LD_P: u32 = KEYS / 8u + 1u;     // rows of weights, in blocks of eight
 const LOG2_E: f32 = 1.4426950408889634;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
-
-// Neighbouring elements of a row.
-struct Half8 {
-  lo: vec4<f16>,
-  hi: vec4<f16>,
-}
 
 struct Params {
   token_begin: u32,
@@ -57,10 +54,9 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> part_ml: array<vec2<f32>>;  // [tokens, splits, HEADS] of (max, sum)
 
 // Sizes are multiples of 16 bytes, atomics included: matrices are loaded from addresses that drivers take to be aligned.
-var<workgroup> ks: array<f16, KEYS * LD>;
-var<workgroup> vs: array<f16, KEYS * LD>;
-var<workgroup> s: array<f32, 64u * LD_S>;   // scores; later one product of each subgroup
-var<workgroup> p: array<f16, 64u * LD_P>;   // softmax weights
+var<workgroup> kv: array<vec4<u32>, 2u * VALUES>;  // keys, then values, as binary16; at the end sums
+var<workgroup> s: array<vec4<f32>, 64u * LD_S>;    // scores; sometimes one product of each subgroup
+var<workgroup> p: array<vec4<u32>, 64u * LD_P>;    // softmax weights as binary16
 var<workgroup> factor: array<f32, 64>;      // what a head's sums are multiplied by when its reference moves
 var<workgroup> moved: array<atomic<u32>, 4>;  // the first: whether any head's reference moves
 
@@ -115,37 +111,30 @@ fn main(
   for (var round = 0u; round < 2u; round++) {
     for (var j = 0u; j < LOADS; j++) {
       let row = (li + j * WG) / STEPS;
-      let at = row * LD + li % STEPS * 8u;
       let source = (token * HEADS + min(head0 + round * 32u + row, HEADS - 1u)) * (D / 4u) + li % STEPS * 2u;
       let lo = q_rope[source] * (params.scale * LOG2_E);
       let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
-      ks[at] = f16(lo.x);
-      ks[at + 1u] = f16(lo.y);
-      ks[at + 2u] = f16(lo.z);
-      ks[at + 3u] = f16(lo.w);
-      ks[at + 4u] = f16(hi.x);
-      ks[at + 5u] = f16(hi.y);
-      ks[at + 6u] = f16(hi.z);
-      ks[at + 7u] = f16(hi.w);
+      kv[row * LD + li % STEPS] = vec4<u32>(
+        pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
     }
     workgroupBarrier();
     if (ht / 2u == round) {
-      q0 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 0u, LD);
-      q1 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 16u, LD);
-      q2 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 32u, LD);
-      q3 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 48u, LD);
-      q4 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 64u, LD);
-      q5 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 80u, LD);
-      q6 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 96u, LD);
-      q7 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 112u, LD);
-      q8 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 128u, LD);
-      q9 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 144u, LD);
-      q10 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 160u, LD);
-      q11 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 176u, LD);
-      q12 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 192u, LD);
-      q13 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 208u, LD);
-      q14 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 224u, LD);
-      q15 = subgroupMatrixLoad<Left, row_major>(&ks, ht % 2u * 16u * LD + 240u, LD);
+      q0 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 0u, LD);
+      q1 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 2u, LD);
+      q2 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 4u, LD);
+      q3 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 6u, LD);
+      q4 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 8u, LD);
+      q5 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 10u, LD);
+      q6 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 12u, LD);
+      q7 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 14u, LD);
+      q8 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 16u, LD);
+      q9 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 18u, LD);
+      q10 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 20u, LD);
+      q11 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 22u, LD);
+      q12 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 24u, LD);
+      q13 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 26u, LD);
+      q14 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 28u, LD);
+      q15 = subgroupMatrixLoad<Left, row_major>(&kv, ht % 2u * 16u * LD + 30u, LD);
     }
     workgroupBarrier();
   }
@@ -166,28 +155,10 @@ fn main(
   for (var base = begin; base < end; base += KEYS) {
     for (var j = 0u; j < LOADS; j++) {
       let key = (li + j * WG) / STEPS;
-      let at = key * LD + li % STEPS * 8u;
-      let k = halves(k_next[j]);
-      ks[at] = k.lo.x;
-      ks[at + 1u] = k.lo.y;
-      ks[at + 2u] = k.lo.z;
-      ks[at + 3u] = k.lo.w;
-      ks[at + 4u] = k.hi.x;
-      ks[at + 5u] = k.hi.y;
-      ks[at + 6u] = k.hi.z;
-      ks[at + 7u] = k.hi.w;
+      let at = key * LD + li % STEPS;
+      kv[at] = halves(k_next[j]);
       // A weight of zero does not silence what lies beyond the end, which may be anything.
-      let v = halves(v_next[j]);
-      let v_lo = select(vec4<f16>(0.0), v.lo, base + key < end);
-      let v_hi = select(vec4<f16>(0.0), v.hi, base + key < end);
-      vs[at] = v_lo.x;
-      vs[at + 1u] = v_lo.y;
-      vs[at + 2u] = v_lo.z;
-      vs[at + 3u] = v_lo.w;
-      vs[at + 4u] = v_hi.x;
-      vs[at + 5u] = v_hi.y;
-      vs[at + 6u] = v_hi.z;
-      vs[at + 7u] = v_hi.w;
+      kv[VALUES + at] = select(vec4<u32>(0u), halves(v_next[j]), base + key < end);
     }
     if (li == 0u) {
       atomicStore(&moved[0], 0u);
@@ -205,46 +176,46 @@ fn main(
 
     var score = Sums();  // written out: a declaration alone does not clear it in every round
     score = subgroupMatrixMultiplyAccumulate(
-      q0, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 0u, LD), score);
+      q0, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 0u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q1, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 16u, LD), score);
+      q1, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 2u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q2, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 32u, LD), score);
+      q2, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 4u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q3, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 48u, LD), score);
+      q3, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 6u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q4, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 64u, LD), score);
+      q4, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 8u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q5, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 80u, LD), score);
+      q5, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 10u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q6, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 96u, LD), score);
+      q6, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 12u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q7, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 112u, LD), score);
+      q7, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 14u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q8, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 128u, LD), score);
+      q8, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 16u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q9, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 144u, LD), score);
+      q9, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 18u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q10, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 160u, LD), score);
+      q10, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 20u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q11, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 176u, LD), score);
+      q11, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 22u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q12, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 192u, LD), score);
+      q12, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 24u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q13, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 208u, LD), score);
+      q13, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 26u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q14, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 224u, LD), score);
+      q14, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 28u, LD), score);
     score = subgroupMatrixMultiplyAccumulate(
-      q15, subgroupMatrixLoad<Right, col_major>(&ks, side * 16u * LD + 240u, LD), score);
-    subgroupMatrixStore<row_major>(&s, ht * 16u * LD_S + side * 16u, score, LD_S);
+      q15, subgroupMatrixLoad<Right, col_major>(&kv, side * 16u * LD + 30u, LD), score);
+    subgroupMatrixStore<row_major>(&s, ht * 16u * LD_S + side * 4u, score, LD_S);
     workgroupBarrier();
 
-    var v: array<f32, 8>;
-    var m = -3.0e38;
-    for (var i = 0u; i < 8u; i++) {
-      v[i] = select(-3.0e38, s[head * LD_S + key0 + i], base + key0 + i < end);
-      m = max(m, v[i]);
-    }
+    let at = head * LD_S + li % 4u * 2u;
+    let left = vec4<i32>(i32(end - base - key0)) - vec4<i32>(0, 1, 2, 3);  // keys from here on, above 0 where there is one
+    let lo = select(vec4<f32>(-3.0e38), s[at], left > vec4<i32>(0));
+    let hi = select(vec4<f32>(-3.0e38), s[at + 1u], left > vec4<i32>(4));
+    let most = max(lo, hi);
+    var m = max(max(most.x, most.y), max(most.z, most.w));
     m = max(m, subgroupShuffleXor(m, 1u));
     m = max(m, subgroupShuffleXor(m, 2u));
     peak = max(peak, m);
@@ -255,58 +226,58 @@ fn main(
       atomicStore(&moved[0], 1u);
     }
     total *= f;
-    for (var i = 0u; i < 8u; i++) {
-      let weight = exp2(v[i] - reference);
-      total += weight;
-      p[head * LD_P + key0 + i] = f16(weight);
-    }
+    let w_lo = exp2(lo - reference);
+    let w_hi = exp2(hi - reference);
+    total += dot(w_lo + w_hi, vec4<f32>(1.0));
+    p[head * LD_P + li % 4u] = vec4<u32>(
+      pack2x16float(w_lo.xy), pack2x16float(w_lo.zw), pack2x16float(w_hi.xy), pack2x16float(w_hi.zw));
     if (li % 4u == 0u) {
       factor[head] = f;
     }
     if (workgroupUniformLoad(&moved[0]) != 0u && base > begin) {
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c0, 16u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c0, 4u);
       rescale(sg, ht, lane);
-      c0 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c1, 16u);
+      c0 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c1, 4u);
       rescale(sg, ht, lane);
-      c1 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c2, 16u);
+      c1 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c2, 4u);
       rescale(sg, ht, lane);
-      c2 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c3, 16u);
+      c2 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c3, 4u);
       rescale(sg, ht, lane);
-      c3 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c4, 16u);
+      c3 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c4, 4u);
       rescale(sg, ht, lane);
-      c4 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c5, 16u);
+      c4 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c5, 4u);
       rescale(sg, ht, lane);
-      c5 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c6, 16u);
+      c5 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c6, 4u);
       rescale(sg, ht, lane);
-      c6 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
-      subgroupMatrixStore<row_major>(&s, sg * 256u, c7, 16u);
+      c6 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
+      subgroupMatrixStore<row_major>(&s, sg * 64u, c7, 4u);
       rescale(sg, ht, lane);
-      c7 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 256u, 16u);
+      c7 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
     }
     for (var part = 0u; part < KEYS / 16u; part++) {
-      let a = subgroupMatrixLoad<Left, row_major>(&p, ht * 16u * LD_P + part * 16u, LD_P);
+      let a = subgroupMatrixLoad<Left, row_major>(&p, ht * 16u * LD_P + part * 2u, LD_P);
       c0 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 0u, LD), c0);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 0u, LD), c0);
       c1 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 16u, LD), c1);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 2u, LD), c1);
       c2 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 32u, LD), c2);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 4u, LD), c2);
       c3 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 48u, LD), c3);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 6u, LD), c3);
       c4 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 64u, LD), c4);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 8u, LD), c4);
       c5 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 80u, LD), c5);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 10u, LD), c5);
       c6 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 96u, LD), c6);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 12u, LD), c6);
       c7 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&vs, part * 16u * LD + side * 128u + 112u, LD), c7);
+        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 14u, LD), c7);
     }
     workgroupBarrier();
   }
@@ -322,42 +293,35 @@ fn main(
       part_ml[out + head] = vec2<f32>(peak / LOG2_E, total * f);
     }
   }
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c0, 16u);
-  store(out, head0, sg, ht, side * 128u + 0u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c1, 16u);
-  store(out, head0, sg, ht, side * 128u + 16u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c2, 16u);
-  store(out, head0, sg, ht, side * 128u + 32u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c3, 16u);
-  store(out, head0, sg, ht, side * 128u + 48u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c4, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u, c0, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 4u, c1, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 8u, c2, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 12u, c3, 16u);
+  store(out, head0, sg, ht, side * 128u, lane);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u, c4, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 4u, c5, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 8u, c6, 16u);
+  subgroupMatrixStore<row_major>(&kv, sg * 256u + 12u, c7, 16u);
   store(out, head0, sg, ht, side * 128u + 64u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c5, 16u);
-  store(out, head0, sg, ht, side * 128u + 80u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c6, 16u);
-  store(out, head0, sg, ht, side * 128u + 96u, lane);
-  subgroupMatrixStore<row_major>(&s, sg * 256u, c7, 16u);
-  store(out, head0, sg, ht, side * 128u + 112u, lane);
 }
 
 // Multiplies the product that the subgroup left in `s` by its heads' factors. All subgroups come here together.
 fn rescale(sg: u32, ht: u32, lane: u32) {
   workgroupBarrier();
-  for (var i = lane; i < 256u; i += SIZE) {
-    s[sg * 256u + i] *= factor[ht * 16u + i / 16u];
+  for (var i = lane; i < 64u; i += SIZE) {
+    s[sg * 64u + i] *= factor[ht * 16u + i / 4u];
   }
   workgroupBarrier();
 }
 
-// Writes the product that the subgroup left in `s`: 16 heads, columns column .. column + 15.
+// Writes four products that the subgroup left in `kv`: 16 heads, columns column .. column + 63.
 fn store(out: u32, head0: u32, sg: u32, ht: u32, column: u32, lane: u32) {
   workgroupBarrier();
-  for (var unit = lane; unit < 64u; unit += SIZE) {
-    let head = ht * 16u + unit / 4u;
-    let at = sg * 256u + unit * 4u;
+  for (var unit = lane; unit < 256u; unit += SIZE) {
+    let head = ht * 16u + unit / 16u;
     if (head0 + head < HEADS) {
-      part_o[((out + head) * D + column) / 4u + unit % 4u] =
-        vec4<f32>(s[at], s[at + 1u], s[at + 2u], s[at + 3u]) * factor[head];
+      part_o[((out + head) * D + column) / 4u + unit % 16u] =
+        bitcast<vec4<f32>>(kv[sg * 256u + unit]) * factor[head];
     }
   }
   workgroupBarrier();

@@ -1,6 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { randomRows } from '../../src/formats/random.ts';
+import { dense } from '../../src/kernels/linear.ts';
 import { matmul_matrix } from '../../src/kernels/matmul_matrix.ts';
-import { testEmulated } from '../emulated_units.ts';
-import { testKernel } from '../harness.ts';
+import {
+  compare,
+  decodeValues,
+  encodeBinding,
+  expected,
+  makeCase,
+  seededRandom,
+} from '../../src/kernels/verify.ts';
+import { PipelineCache } from '../../src/runtime/pipelines.ts';
+import { runKernel } from '../../src/runtime/run_kernel.ts';
+import { emulatedPipelines, testEmulated } from '../emulated_units.ts';
+import { gpu, testKernel } from '../harness.ts';
 
 testKernel(matmul_matrix);
 testEmulated(matmul_matrix);
+
+describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
+  it('weights beyond the range of binary16 become its largest', async () => {
+    // Products with unit vectors are the weights themselves.
+    const params = dense(9, 32, 32, { tile: 16, format: 'q8_0' });
+    const { w, x } = matmul_matrix.bindings(params);
+    const input = makeCase(matmul_matrix, params, 1);
+    input.bytes.w = randomRows(params, 32, 9, 2 ** 18, seededRandom(2));
+    const weights = decodeValues(w, input.bytes.w) as Float64Array;
+    const beyond = weights.filter((v) => Math.abs(v) > 65504).length;
+    expect(beyond).toBeGreaterThan(50);
+    expect(beyond).toBeLessThan(weights.length);
+    input.values.w = weights.map((v) => Math.max(-65504, Math.min(v, 65504)));
+    input.values.x = Float64Array.from({ length: 32 * 32 }, (_, i) => (i % 33 === 0 ? 1 : 0));
+    input.bytes.x = encodeBinding(x, input.values.x);
+    const want = expected(matmul_matrix, params, input);
+    const [variant] = matmul_matrix.variants;
+    const pipelines = emulatedPipelines(gpu!.device);
+    const all = gpu!.caps.matrixUnits ? [pipelines, new PipelineCache(gpu!.device)] : [pipelines];
+    for (const some of all) {
+      const got = await runKernel(gpu!, some, matmul_matrix, params, variant, input.bytes);
+      expect(compare(matmul_matrix, params, input, want, got)).toBeUndefined();
+    }
+  });
+});

@@ -45,7 +45,7 @@ function large(format: WeightFormat, batch: number, deterministic = false): Reco
   );
 }
 
-it('single tokens of compressed weights have a kernel of their own, more tokens and plain weights have not', () => {
+it('single rows of compressed weights have a kernel of their own, more rows and plain weights have not', () => {
   expect(kernels('q8_0', 1)).toEqual(['matvec_units']);
   expect(kernels('bf16', 1)).toEqual(['matvec']);
   expect(kernels('q8_0', 1, true)).toEqual(['matvec']);
@@ -53,23 +53,23 @@ it('single tokens of compressed weights have a kernel of their own, more tokens 
   expect(kernels('q8_0', 4).sort()).toEqual(['matvec', 'matvec_units']);
 });
 
-it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from five tokens on', (format) => {
-  expect(large(format, 4).lm_head).toBe('matvec 4');
-  expect(large(format, 5).lm_head).toBe('matmul_matrix_units 16');
-  expect(large(format, 16).lm_head).toBe('matmul_matrix_units 16');
+it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from four tokens on', (format) => {
+  expect(large(format, 3).lm_head).toBe('matvec_units 1');
+  expect(large(format, 4).lm_head).toBe('matmul_matrix 16');
+  expect(large(format, 16).lm_head).toBe('matmul_matrix 16');
   expect(large(format, 64)).toEqual({
     'moe.gate': 'matvec 4',
-    'moe.gate_up_proj': 'matmul_matrix_units 16',
-    lm_head: 'matmul_matrix_units 64',
+    'moe.gate_up_proj': 'matmul_matrix 16',
+    lm_head: 'matmul_matrix 64',
   });
-  expect(large(format, 65).lm_head).toBe('matmul_matrix_units 128');
+  expect(large(format, 65).lm_head).toBe('matmul_matrix 128');
   expect(large(format, 64, true).lm_head).toBe('matvec 4');
   expect(large('f32', 64).lm_head).toBe('matmul 64');
 });
 
 it('the self-test takes a shape of every format that a plan reads', () => {
   const { calls } = plan('q8_0', 64, UNITS);
-  const kernel = calls.find(({ kernel }) => kernel.name === 'matmul_matrix_units')?.kernel;
+  const kernel = calls.find(({ kernel }) => kernel.name === 'matmul_matrix')?.kernel;
   const formats = (of: unknown[]) =>
     selfTestShapes({ kernel: kernel!, formats: new Set(of) }).map(
       ({ params }) => (params as LinearParams).format,

@@ -19,14 +19,14 @@ fn fetch_v(row: u32, step: u32) -> Fetched {
   return Fetched(v_cache[kv_word(row, step * 2u) / 2u], v_cache[scale / 2u][scale % 2u]);
 }
 
-fn halves(f: Fetched) -> Half8 {
+fn halves(f: Fetched) -> vec4<u32> {
   let scale = f16(bitcast<f32>(f.scale) * 256.0);
-  return Half8(e4m3_halves(f.bits.x) * scale, e4m3_halves(f.bits.y) * scale);
+  return vec4<u32>(e4m3_halves(f.bits.x, scale), e4m3_halves(f.bits.y, scale));
 }
 
-fn e4m3_halves(v: u32) -> vec4<f16> {
+fn e4m3_halves(v: u32, scale: f16) -> vec2<u32> {
   let bits = e4m3_bits(v);
-  let a = bitcast<vec2<f16>>(bits.x);
-  let b = bitcast<vec2<f16>>(bits.y);
-  return vec4<f16>(a.x, b.x, a.y, b.y);
+  let a = bitcast<vec2<f16>>(bits.x) * scale;
+  let b = bitcast<vec2<f16>>(bits.y) * scale;
+  return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
 }

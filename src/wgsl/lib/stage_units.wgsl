@@ -1,27 +1,71 @@
-// Staging of compressed weights: a piece is a unit of 32 columns, whose scales apply in f32, so that a weight is rounded to
-// binary16 once.
-const PIECE: u32 = 32u;
-const TURNS: u32 = 8u;
+// Staging of compressed weights: units of 32 columns, decoded when they are staged. Scales apply in f32, so that a weight is
+// rounded to binary16 once. Quad q of unit i (four columns) is in slot q ^ (i % 8), and is stored where its columns belong.
+// Library files give load_words, unit_of and weights8 (units, weight_*).
+const UNITS: u32 = DEPTH / 32u;           // of a staged row
+const W_LOADS: u32 = ROWS * UNITS / WG;
+const LD_W: u32 = LD * 2u;                // elements of ws from one staged row to the next
+const STEP_W: u32 = 4u;                   // elements of ws that hold 16 columns
+
+const_assert ROWS * UNITS % WG == 0u;
+const_assert WG % UNITS == 0u;
+
+var<workgroup> ws: array<vec2<u32>, ROWS * LD_W>;
+
+// What an invocation fetches for a round, and the rows of w that it lies in.
+alias Weights = array<Words, W_LOADS>;
+alias Rows = array<u32, W_LOADS>;
+
+fn rows_of(base: u32, first: u32, li: u32) -> Rows {
+  var rows: Rows;
+  for (var j = 0u; j < W_LOADS; j++) {
+    rows[j] = base + min(first + (li + j * WG) / UNITS, params.row_count - 1u);
+  }
+  return rows;
+}
+
+fn fetch_w(v: ptr<function, Weights>, rows: ptr<function, Rows>, li: u32, block: u32) {
+  for (var j = 0u; j < W_LOADS; j++) {
+    (*v)[j] = load_words(0u, K, (*rows)[j], block / 4u + li % UNITS);
+  }
+}
+
+fn stage_w(v: ptr<function, Weights>, invocation: u32, block: u32) {
+  let li = invocation % WG;
+  let unit = block / 4u + li % UNITS;
+  let present = WHOLE || unit * 4u < BLOCKS;
+  let turn = unit % 8u;
+  for (var j = 0u; j < W_LOADS; j++) {
+    let begin = (li + j * WG) / UNITS * LD_W + li % UNITS * 8u;
+    let ready = ready_unit((*v)[j], unit);
+    for (var i = 0u; i < 4u; i++) {
+      let b = halves8(ready, i, turn);
+      let at = begin + (i ^ (turn / 2u)) % 4u * 2u;
+      ws[at + turn % 2u] = select(vec2<u32>(0u), b.xy, present);
+      ws[at + (turn + 1u) % 2u] = select(vec2<u32>(0u), b.zw, present);
+    }
+  }
+}
 
 struct Ready {
-  unit: Unit,
+  u: Unit,
   large: bool,  // whether weights may lie beyond the range of binary16
 }
 
-fn ready_piece(v: Words, piece: u32) -> Ready {
-  let u = unit_of(v, piece);
+fn ready_unit(v: Words, unit: u32) -> Ready {
+  let u = unit_of(v, unit);
   let scale = abs(u.scale);
   let shift = abs(u.shift);
   return Ready(u, max(scale.x, scale.y) * REACH + max(shift.x, shift.y) > 65504.0);
 }
 
-// The weights of slots 2i and 2i + 1. Those beyond the range of binary16 become its largest, so that one outlier does not
+// The weights of slots 2i and 2i + 1 as binary16. Those beyond its range become its largest, so that one outlier does not
 // turn a whole result into infinity.
-fn piece8(r: Ready, i: u32, turn: u32) -> Block8 {
-  let b = weights8(r.unit, i, HALVES && (i ^ (turn / 2u)) >= 2u);
+fn halves8(r: Ready, i: u32, turn: u32) -> vec4<u32> {
+  var b = weights8(r.u, i, HALVES && (i ^ (turn / 2u)) >= 2u);
   if (r.large) {
     let most = vec4<f32>(65504.0);
-    return Block8(clamp(b.lo, -most, most), clamp(b.hi, -most, most));
+    b = Block8(clamp(b.lo, -most, most), clamp(b.hi, -most, most));
   }
-  return b;
+  return vec4<u32>(
+    pack2x16float(b.lo.xy), pack2x16float(b.lo.zw), pack2x16float(b.hi.xy), pack2x16float(b.hi.zw));
 }

@@ -21,3 +21,10 @@ fn load_weight8(row: u32, block: u32) -> Block8 {
   let v = w[row * BLOCKS + block];
   return decode8(v, v);
 }
+
+// A block as binary16, rounded.
+fn half8(v: vec4<u32>) -> vec4<u32> {
+  let b = decode8(v, v);
+  return vec4<u32>(
+    pack2x16float(b.lo.xy), pack2x16float(b.lo.zw), pack2x16float(b.hi.xy), pack2x16float(b.hi.zw));
+}

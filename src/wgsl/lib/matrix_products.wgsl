@@ -1,0 +1,103 @@
+// Products of staged matrices, 16 x 16 x 16 of binary16 with f32 sums, and how they become results. Matrices are loaded from
+// arrays of any numeric type, in whose elements offset and stride count. They are named one by one, because drivers keep
+// arrays of them in slow memory.
+//
+// The kernel gives its shape (TM, TN, SG_M, SG_N, SG_K, DEPTH, SIZE), xs and ws with the distance of their rows (LD, LD_W) and
+// of 16 columns of ws (STEP_W) in elements, and params; library files tile_item (rows_*) and out4 (out_*).
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Sums = subgroup_matrix_result<f32, 16, 16>;
+
+// Products of a subgroup: TM along tokens, TN along rows of w.
+struct Products {
+  c00: Sums,
+  c01: Sums,
+  c10: Sums,
+  c11: Sums,
+  c20: Sums,
+  c21: Sums,
+  c30: Sums,
+  c31: Sums,
+}
+
+const RESULT: u32 = 64u * TN;                          // blocks of four results that a subgroup writes at a time
+const XS: u32 = max(TOKENS * LD, RESULT * SUBGROUPS);  // xs holds results at the end
+
+// Adds the products of what is staged.
+fn multiply(s: ptr<function, Products>, subgroup: u32) {
+  let sg = subgroup % SUBGROUPS;
+  let token0 = sg / SG_K / SG_N * (16u * TM);
+  let row0 = sg / SG_K % SG_N * (16u * TN);
+  let step0 = sg % SG_K * (DEPTH / 16u / SG_K);
+  for (var step = 0u; step < DEPTH / 16u / SG_K; step++) {
+    let k = (step0 + step) * 2u;
+    let k_w = (step0 + step) * STEP_W;
+    var b1: Right;
+    let b0 = subgroupMatrixLoad<Right, col_major>(&ws, row0 * LD_W + k_w, LD_W);
+    if (TN == 2u) {
+      b1 = subgroupMatrixLoad<Right, col_major>(&ws, (row0 + 16u) * LD_W + k_w, LD_W);
+    }
+    let a0 = subgroupMatrixLoad<Left, row_major>(&xs, token0 * LD + k, LD);
+    (*s).c00 = subgroupMatrixMultiplyAccumulate(a0, b0, (*s).c00);
+    if (TN == 2u) {
+      (*s).c01 = subgroupMatrixMultiplyAccumulate(a0, b1, (*s).c01);
+    }
+    if (TM >= 2u) {
+      let a1 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 16u) * LD + k, LD);
+      (*s).c10 = subgroupMatrixMultiplyAccumulate(a1, b0, (*s).c10);
+      if (TN == 2u) {
+        (*s).c11 = subgroupMatrixMultiplyAccumulate(a1, b1, (*s).c11);
+      }
+    }
+    if (TM == 4u) {
+      let a2 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 32u) * LD + k, LD);
+      (*s).c20 = subgroupMatrixMultiplyAccumulate(a2, b0, (*s).c20);
+      if (TN == 2u) {
+        (*s).c21 = subgroupMatrixMultiplyAccumulate(a2, b1, (*s).c21);
+      }
+      let a3 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 48u) * LD + k, LD);
+      (*s).c30 = subgroupMatrixMultiplyAccumulate(a3, b0, (*s).c30);
+      if (TN == 2u) {
+        (*s).c31 = subgroupMatrixMultiplyAccumulate(a3, b1, (*s).c31);
+      }
+    }
+  }
+}
+
+// Writes the results of a tile of tokens, from row `first` of w on. All subgroups come here together.
+fn store(s: ptr<function, Products>, tile: u32, first: u32, subgroup: u32, li: u32) {
+  store_row((*s).c00, (*s).c01, 0u, tile, first, subgroup, li);
+  if (TM >= 2u) {
+    store_row((*s).c10, (*s).c11, 16u, tile, first, subgroup, li);
+  }
+  if (TM == 4u) {
+    store_row((*s).c20, (*s).c21, 32u, tile, first, subgroup, li);
+    store_row((*s).c30, (*s).c31, 48u, tile, first, subgroup, li);
+  }
+}
+
+// Writes TN products that lie beside each other, of a subgroup's tokens from `token` on.
+fn store_row(c0: Sums, c1: Sums, token: u32, tile: u32, first: u32, subgroup: u32, li: u32) {
+  let sg = subgroup % SUBGROUPS;
+  let token0 = sg / SG_K / SG_N * (16u * TM) + token;
+  let row0 = sg / SG_K % SG_N * (16u * TN);
+  subgroupMatrixStore<row_major>(&xs, sg * RESULT, c0, 4u * TN);
+  if (TN == 2u) {
+    subgroupMatrixStore<row_major>(&xs, sg * RESULT + 4u, c1, 4u * TN);
+  }
+  workgroupBarrier();
+  // Subgroups that shared the columns share the rows of the result too.
+  for (var unit = li % SIZE + sg % SG_K * SIZE; unit < RESULT; unit += SIZE * SG_K) {
+    let item = tile_item(tile, token0 + unit / (4u * TN));
+    let n = first + row0 + unit % (4u * TN) * 4u;
+    if (item.valid && n < params.row_count) {
+      var v = vec4<f32>(0.0);
+      for (var part = 0u; part < SG_K; part++) {
+        v += bitcast<vec4<f32>>(xs[(sg / SG_K * SG_K + part) * RESULT + unit]);
+      }
+      out4(item.y_row, params.row_begin + n, v, min(4u, params.row_count - n));
+    }
+  }
+  workgroupBarrier();
+}
