@@ -9,6 +9,7 @@ import {
   attentionCheck,
   attentionShapes,
   groupedBench,
+  MATRIX_SLICES,
   partialDims,
   seenPositions,
 } from './mfa_decode.ts';
@@ -112,6 +113,6 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
         },
       },
     ],
-    bench: [...attentionBench(), ...groupedBench()],
+    bench: [...attentionBench('f16', MATRIX_SLICES), ...groupedBench()],
   },
 });

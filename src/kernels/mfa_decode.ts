@@ -271,11 +271,13 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
   ];
 }
 
-/** Benchmark shapes of both attention kernels: full batches at one context, sliced as plans slice them. */
-export function attentionBench(kv: KvFormat = 'f16'): Shape<AttentionParams>[] {
+/** Slices in all that occupy a large GPU with mfa_matrix: one for each of its multiprocessors. */
+export const MATRIX_SLICES = 128;
+
+/** Benchmark shapes of attention: full batches at one context, cut as plans do it into about `slices` in all. */
+export function attentionBench(kv: KvFormat = 'f16', slices = 512): Shape<AttentionParams>[] {
   const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => {
-    // About 512 slices in all, of 64 to 4096 positions.
-    const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(context * batch, 512), 32) * 32));
+    const length = Math.min(8192, Math.max(64, ceilDiv(ceilDiv(context * batch, slices), 32) * 32));
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     return {
       name: `${heads} heads of 256, batch ${batch}, context ${context}${labelOf(kv)}`,

@@ -1,7 +1,13 @@
 /** mfa_decode on matrix units: heads of 256 elements over a cache of 16 or 8 bits. */
 import { KernelError } from '../errors.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
-import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
+import {
+  type AttentionParams,
+  attentionBench,
+  attentionCase,
+  MATRIX_SLICES,
+  mfa_decode,
+} from './mfa_decode.ts';
 import { PAGE } from './paged.ts';
 
 /** What the text is written for. */
@@ -61,6 +67,6 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
         ]),
       })),
     ],
-    bench: [...attentionBench('f16'), ...attentionBench('fp8')],
+    bench: [...attentionBench('f16', MATRIX_SLICES), ...attentionBench('fp8', MATRIX_SLICES)],
   },
 });

@@ -196,7 +196,7 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
   const target = matrix ? TARGET_WORKGROUPS.ahead : TARGET_WORKGROUPS.plain;
   const length = ceilDiv(seen * shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64), target);
   // Short enough to fill the GPU with few tokens, long enough to keep partial results few.
-  return sliced(matrix ? mfa_matrix : mfa_decode, Math.min(4096, Math.max(64, ceilDiv(length, 32) * 32)));
+  return sliced(matrix ? mfa_matrix : mfa_decode, Math.min(8192, Math.max(64, ceilDiv(length, 32) * 32)));
 }
 
 /** The attention core over ranges of tokens small enough for the partial results. */

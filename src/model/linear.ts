@@ -24,6 +24,9 @@ export interface Tiling {
 const MATVEC_ROWS = 16;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
+/** Rows that an expert gets on average, above which matrix units are faster than matvec. */
+const MATRIX_EACH = 0.75;
+
 /** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
 const SMALL_MATRIX = 2 ** 22;
 
@@ -80,7 +83,7 @@ const matvecTiling = (rows: number): Tiling => ({
  * tiles that decode weights once for several rows.
  */
 const COMPRESSED_ROWS = 3;
-/** The same for experts, by how many rows each gets on average. */
+/** The same for experts, by how many rows each gets on average: without matrix units. */
 const COMPRESSED_EACH = 2;
 
 /** Whether weights are compressed, all of them. */
@@ -131,7 +134,7 @@ export function expertTiling(
   if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
-  if (hasMatrixUnits(shape, ...weights) && each > 2) {
+  if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH) {
     return { kernel: matmul_matrix, tile: each <= 16 ? 16 : each <= 64 ? 64 : 128 };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
