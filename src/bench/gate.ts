@@ -9,7 +9,7 @@ import {
   type Variant,
 } from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
-import type { AttentionParams } from '../kernels/mfa_decode.ts';
+import { type AttentionParams, sliceLength } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { compare, decodeValues, expected, makeCase, storedTolerance } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
@@ -123,13 +123,17 @@ function attentionSpot(
   p: AttentionParams,
   contents: Readonly<Record<string, Contents>>,
 ): Spot<AttentionParams> {
-  const params = { ...p, tokens: 1 };
+  const length = sliceLength(
+    p,
+    Math.min(contents.places.values[1] + 1, p.window ?? Number.POSITIVE_INFINITY),
+  );
+  const params = { ...p, tokens: 1, splitLen: length };
   const cache = contents.k_cache;
   if (cache === undefined) return { params };
   const [, kvHeads, D8] = cache.spec.dims;
   const pages = cache.values.length / (PAGE * kvHeads * D8);
   const places = contents.places.values.slice();
-  places[1] = Math.min(places[1], p.splitLen - 1);
+  places[1] = Math.min(places[1], length - 1);
   const table = Uint32Array.from(contents.page_table.values, (page) =>
     page === 0xffffffff ? page : page % pages,
   );
@@ -137,7 +141,7 @@ function attentionSpot(
   return {
     params,
     values: { places, page_table: table, k_cache, v_cache: contents.v_cache.values },
-    slack: Math.max(1, Math.sqrt(p.splitLen / TEST_SLICE)),
+    slack: Math.max(1, Math.sqrt(length / TEST_SLICE)),
   };
 }
 

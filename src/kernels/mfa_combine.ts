@@ -12,6 +12,8 @@ import {
   MATRIX_SLICES,
   partialDims,
   seenPositions,
+  sliceLength,
+  uncoveredShapes,
 } from './mfa_decode.ts';
 import { firstSeen, placesArray } from './paged.ts';
 
@@ -20,14 +22,15 @@ export type CombineHeadsParams = AttentionParams & { readonly gates?: GatesAt };
 
 /** Slices that the query at `position` has results in. */
 function usedSplits(p: AttentionParams, position: number): number {
-  return Math.floor((position - firstSeen(position, p.window)) / p.splitLen) + 1;
+  const before = position - firstSeen(position, p.window);
+  return Math.floor(before / sliceLength(p, before + 1)) + 1;
 }
 
 export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeadsParams>({
   name: 'mfa_combine',
   summary: 'joins the context slices of mfa_decode by their softmax statistics; head-wise gate',
   variants: [PLAIN],
-  libs: (p) => [gateLib(p.gates)],
+  libs: (p) => [gateLib(p.gates), 'lib/slices'],
   check: (p) => attentionCheck('mfa_combine', p),
   constants: (p) => ({
     HEADS: p.heads,
@@ -73,7 +76,8 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
     }
   },
   cost(p) {
-    const used = Math.ceil(seenPositions(p) / p.splitLen);
+    const seen = seenPositions(p);
+    const used = Math.ceil(seen / sliceLength(p, seen));
     return {
       flops: p.tokens * used * p.heads * p.D * 2, // weight and add every partial result
       bytesRead:
@@ -102,6 +106,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
   shapes: {
     test: [
       ...attentionShapes(),
+      ...uncoveredShapes(),
       {
         name: 'gated heads',
         params: {

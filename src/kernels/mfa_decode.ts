@@ -30,7 +30,7 @@ export interface AttentionParams {
   readonly sequences: number;
   readonly maxPages: number;
   readonly pages: number;
-  /** Slices of what a query sees, and positions in each: splits * splitLen covers the most that one of the call sees. */
+  /** Slices of what a query sees, at most; their positions are a multiple of splitLen (see {@link sliceLength}). */
   readonly splits: number;
   readonly splitLen: number;
   /** Longest context that the call is costed for. */
@@ -55,6 +55,14 @@ function headGroups(p: AttentionParams): number {
 /** Most positions that a query of the call sees. */
 export function seenPositions(p: AttentionParams): number {
   return Math.min(p.context, p.window ?? p.context);
+}
+
+/**
+ * Positions in each slice of the `seen` that a query sees: the smallest multiple of splitLen of which splits suffice. So each
+ * token's slices are alike, whatever the longest context of the call.
+ */
+export function sliceLength(p: Pick<AttentionParams, 'splits' | 'splitLen'>, seen: number): number {
+  return p.splitLen * ceilDiv(seen, p.splits * p.splitLen);
 }
 
 /** Checks shared with mfa_combine. */
@@ -86,7 +94,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
   summary:
     'attention of query heads over the KV heads that groups of them share, or a window of them; split over the context',
   variants: [PLAIN],
-  libs: (p) => [...kvLibs(p.kv), 'lib/positions'],
+  libs: (p) => [...kvLibs(p.kv), 'lib/positions', 'lib/slices'],
   check: (p) => attentionCheck('mfa_decode', p),
   constants: (p) => ({
     HEADS: p.heads,
@@ -130,9 +138,10 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       const token = p.tokenBegin + local;
       const [sequence, position] = [places[token * 2], places[token * 2 + 1]];
       const first = firstSeen(position, p.window);
-      for (let split = 0; first + split * p.splitLen <= position; split++) {
-        const begin = first + split * p.splitLen;
-        const end = Math.min(begin + p.splitLen, position + 1);
+      const length = sliceLength(p, position + 1 - first);
+      for (let split = 0; first + split * length <= position; split++) {
+        const begin = first + split * length;
+        const end = Math.min(begin + length, position + 1);
         const rows = Array.from(
           { length: end - begin },
           (_, j) => cacheRow(table, p.maxPages, sequence, begin + j) * p.kvHeads * D8,
@@ -167,7 +176,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       bytesRead:
         p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * headGroups(p) + // K and V rows, once per group of heads
         p.tokens * p.heads * p.D * 4, // q
-      bytesWritten: p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4, // partial results
+      bytesWritten: p.tokens * ceilDiv(seen, sliceLength(p, seen)) * p.heads * (p.D + 2) * 4, // partial results
     };
   },
   tolerance: { abs: 1e-4, rel: 2e-5, cosine: 1e-9 },
@@ -182,7 +191,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
     };
   },
   shapes: {
-    test: attentionShapes(),
+    test: [...attentionShapes(), ...uncoveredShapes()],
     bench: (['f16', 'fp8'] as const).flatMap((kv) => [...attentionBench(kv), ...groupedBench(kv)]),
   },
 });
@@ -268,6 +277,25 @@ export function attentionShapes(): { name: string; params: AttentionParams }[] {
       ),
     },
     { name: 'context of 65,536', params: attentionCase(4, 8, 'f16', 64, 1024, [[0, 65535]]) },
+  ];
+}
+
+/** Shapes whose slices are longer than splitLen, each token's according to what it sees. */
+export function uncoveredShapes(): Shape<AttentionParams>[] {
+  const places = [
+    [0, 150],
+    [1, 40],
+    [2, 0],
+    [3, 63],
+    [4, 64],
+  ] as const;
+  const window = { window: 100, maxPages: 3 };
+  return [
+    { name: 'slices by what each token sees', params: attentionCase(6, 16, 'f16', 2, 32, places) },
+    {
+      name: 'slices by what each token sees of its window',
+      params: groupedHeads(6, 2, 16, 'f32', 2, 32, places, window),
+    },
   ];
 }
 

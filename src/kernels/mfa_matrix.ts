@@ -27,7 +27,10 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
   name: 'mfa_matrix',
   summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 or fp8 cache',
   variants: [MATRIX_UNITS],
-  libs: (p) => (p.kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] : ['lib/kv_half_f16']),
+  libs: (p) =>
+    p.kv === 'fp8'
+      ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3', 'lib/slices']
+      : ['lib/kv_half_f16', 'lib/slices'],
   check(p) {
     mfa_decode.check(p);
     if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;
@@ -54,6 +57,15 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
       { name: 'splits and pages', params: attentionCase(64, HEAD_DIM, 'f16', 2, 96, [[0, 150]]) },
       { name: 'fp8, splits and pages', params: attentionCase(64, HEAD_DIM, 'fp8', 2, 96, [[0, 150]]) },
       { name: 'fp8, 8 heads, one over a tile', params: attentionCase(8, HEAD_DIM, 'fp8', 1, 64, [[0, 32]]) },
+      {
+        name: 'slices by what each token sees',
+        params: attentionCase(64, HEAD_DIM, 'f16', 2, 32, [
+          [0, 150],
+          [1, 40],
+          [2, 0],
+          [3, 64],
+        ]),
+      },
       { name: '8 heads', params: attentionCase(8, HEAD_DIM, 'f16', 1, 128, [[0, 99]]) },
       { name: 'more heads than a group', params: attentionCase(70, HEAD_DIM, 'f16', 1, 64, [[0, 63]]) },
       ...(['f16', 'fp8'] as const).map((kv) => ({

@@ -122,6 +122,12 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
         'mfa_quad',
         `gates: expected none for parts of a context, got ${p.splits} splits`,
       );
+    // Pages are asked for before it is known how much a query sees.
+    if (p.splits * p.splitLen < seenPositions(p))
+      throw new KernelError(
+        'mfa_quad',
+        `splitLen: expected slices of all ${seenPositions(p)} positions, got ${p.splits} of ${p.splitLen}`,
+      );
   },
   constants: (p) => ({
     HEADS: p.heads,

@@ -21,6 +21,10 @@ const DETERMINISTIC_SPLIT = 256;
 /** Workgroups that are enough to occupy a large GPU, with kernels that fetch ahead and the one that does not. */
 const TARGET_WORKGROUPS = { ahead: 128, plain: 512 } as const;
 
+/** Positions that slices have at least, of which their lengths are multiples, and that they should have at most. */
+const LEAST_SLICE = 64;
+const MOST_SLICE = 8192;
+
 /**
  * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. With
  * matrix units, and without.
@@ -169,7 +173,7 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 /** How the attention core of a step is computed. */
 interface Core {
   readonly kernel: typeof mfa_quad | typeof mfa_decode | typeof mfa_matrix;
-  /** Slices of what a query sees, and positions in each. */
+  /** Slices of what a query sees, and what their lengths are multiples of. */
   readonly splits: number;
   readonly splitLen: number;
 }
@@ -194,9 +198,14 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
     return sliced(mfa_quad, ceilDiv(length, tile) * tile);
   }
   const target = matrix ? TARGET_WORKGROUPS.ahead : TARGET_WORKGROUPS.plain;
-  const length = ceilDiv(seen * shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64), target);
-  // Short enough to fill the GPU with few tokens, long enough to keep partial results few.
-  return sliced(matrix ? mfa_matrix : mfa_decode, Math.min(8192, Math.max(64, ceilDiv(length, 32) * 32)));
+  const each = shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
+  // Enough to fill the GPU with few tokens, and few enough to keep partial results few. What a query sees may be half of
+  // `seen`: kernels cut that into as many slices, all alike.
+  const splits = Math.min(
+    ceilDiv(seen, LEAST_SLICE),
+    Math.max(ceilDiv(target, each), ceilDiv(seen, MOST_SLICE)),
+  );
+  return { kernel: matrix ? mfa_matrix : mfa_decode, splits, splitLen: LEAST_SLICE };
 }
 
 /** The attention core over ranges of tokens small enough for the partial results. */

@@ -1,5 +1,5 @@
 // Joins the splits of attention: out[token, head] = sum_s e^(m_s - m) o_s / sum_s e^(m_s - m) l_s.
-// Then the head's gate, if it has one (library gate_*).
+// Then the head's gate, if it has one. Library files give gate (gate_*) and slice_length (slices).
 //
 // One workgroup per token and head. An invocation owns one vec4 column and every GROUPS-th split, AHEAD of them under way
 // at a time, the first before it is known how many there are; it joins its own as it goes. Groups meet in workgroup
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       ml[i] = part_ml[at];
       part[i] = part_o[at * COLUMNS + column];
     }
-    let used = seen / params.split_len + 1u;
+    let used = seen / slice_length(seen + 1u) + 1u;
     let before = m;
     for (var i = 0u; i < AHEAD; i++) {
       m = max(m, select(LOWEST, ml[i].x, base + i * GROUPS < used));

@@ -1,7 +1,7 @@
 // Attention of one query position over one slice of its context: all heads of a group share every K and V row read.
 //
-// Workgroup (split, token, head group): up to 64 query heads of one KV head against a slice of split_len positions, of
-// those up to the token's own, or of its last WINDOW only. Heads go in fours (quads), whose scores and weights are one vec4. Per tile of 64 keys, or 32 when there
+// Workgroup (split, token, head group): up to 64 query heads of one KV head against a slice of the positions up to the
+// token's own, or of its last WINDOW only. Heads go in fours (quads), whose scores and weights are one vec4. Per tile of 64 keys, or 32 when there
 // are more than 32 heads:
 //   1. scores: an invocation makes a quad x TILE keys over every PARTS-th pair of columns, so that few heads still
 //      occupy all invocations; those of the first part add up the others;
@@ -10,10 +10,11 @@
 //   3. values: an invocation owns one vec4 column, QUADS_PER_LANE quads and every KEY_GROUPS-th key.
 // Sums and accumulators are joined after the last tile. Page-table entries are read one tile ahead.
 // Results are unnormalised, with the maximum and the sum beside them; mfa_combine joins the splits.
-// The order of additions depends on the position and split_len only, not on the batch or on the pages.
+// The order of additions depends on the position, splits and split_len only, not on the batch or on the pages.
 //
 // Workgroup memory is at most 13 KiB: 640 vec4s of scratch (40 heads, 3 parts), 128 of peaks, 16 of rescale, 128 rows.
-// Library files give: load_k4, load_v4 and the scales of their rows (kv_*), first_seen and cache_row (positions).
+// Library files give: load_k4, load_v4 and the scales of their rows (kv_*), first_seen and cache_row (positions),
+// slice_length (slices).
 //
 // --- specialised ---
 const HEADS: u32 = 4u;       // all query heads
@@ -75,8 +76,10 @@ var<workgroup> rows: array<u32, 2u * KEYS>;          // [2, KEYS], of this tile 
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
   let token = params.token_begin + workgroup_id.y;
   let place = places[token];
-  let begin = first_seen(place.y) + workgroup_id.x * params.split_len;
-  let end = min(begin + params.split_len, place.y + 1u);
+  let first = first_seen(place.y);
+  let length = slice_length(place.y + 1u - first);
+  let begin = first + workgroup_id.x * length;
+  let end = min(begin + length, place.y + 1u);
   if (begin >= end) {
     return;  // mfa_combine knows which splits are empty
   }

@@ -1,8 +1,8 @@
 // Attention of one query position over one slice of its context, like mfa_decode, on matrix units: heads of 256 elements
-// of one KV head. The library kv_half_* gives fetch_k, fetch_v and halves.
+// of one KV head. Library files give fetch_k, fetch_v and halves (kv_half_*), slice_length (slices).
 //
-// Workgroup (split, token, head group): up to 64 query heads against positions [split * split_len, ...) up to the token's
-// own, 32 keys at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
+// Workgroup (split, token, head group): up to 64 query heads against a slice of the positions up to the token's own, 32 keys
+// at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
 // tiles of 16 heads, by two sides (16 of the keys for the scores, 128 of the columns for the values).
 //   1. the next keys and values are fetched while the present ones, staged as binary16, are worked on;
 //   2. scores Q Kᵀ (f32), in units of powers of two;
@@ -68,8 +68,9 @@ fn main(
 ) {
   let token = params.token_begin + workgroup_id.y;
   let place = places[token];
-  let begin = workgroup_id.x * params.split_len;
-  let end = min(begin + params.split_len, place.y + 1u);
+  let length = slice_length(place.y + 1u);
+  let begin = workgroup_id.x * length;
+  let end = min(begin + length, place.y + 1u);
   if (begin >= end) {
     return;  // mfa_combine knows which splits are empty
   }
