@@ -18,6 +18,11 @@ export interface DecodeCase {
   readonly context: number;
   /** Steps that are counted. */
   readonly steps: number;
+  /**
+   * Whether every step is given tokens from all over the vocabulary, as unrelated sequences have, instead of its own: weights
+   * that are a pattern soon give all sequences the same token, and that the same few experts.
+   */
+  readonly spread?: boolean;
 }
 
 /** What the steps of a case took. */
@@ -67,7 +72,7 @@ export async function benchDecode(
   ceilings: Ceilings,
   before: () => Promise<void> = async () => {},
 ): Promise<DecodeRow> {
-  const { batch, context, steps } = wanted;
+  const { batch, context, steps, spread } = wanted;
   if (steps > MAX_STEPS) throw new InputError('steps', `at most ${MAX_STEPS}`, steps);
   const executor = gpuOf(model);
   return withSequences(model, wanted, async (plan, rewind) => {
@@ -83,6 +88,7 @@ export async function benchDecode(
       await before();
       for (let done = -queue.length, issued = 0; done < total; done++) {
         for (; issued < total && queue.length < executor.depth; issued++) {
+          if (spread === true) writeTokens(model, batch, issued);
           const begin = performance.now();
           queue.push(executor.run(prepared[issued], read, clock.timestamps(issued)));
           encodes.push(performance.now() - begin);
@@ -175,23 +181,27 @@ function writeInputs(model: Model, plan: Plan, pages: readonly SequencePages[], 
       executor.fill(name, encodeBinding({ type, dims, use: 'in' }, cacheValues(dims)));
     }
   }
-  const { vocab_size } = model.config;
   const options = new Uint32Array(batch * OPTION_WORDS);
   for (const [s, own] of pages.entries()) {
     model.writePages(s, own);
     options.set(encodeSampling({}), s * OPTION_WORDS);
   }
-  const each = (value: (s: number) => number) => pages.map((_, s) => value(s));
   model.write('sampling_options', options);
   model.write(
     'row_sequences',
-    each((s) => s),
+    pages.map((_, s) => s),
   );
+  writeTokens(model, batch, 0);
+  writePlaces(model, batch, context);
+}
+
+/** Tokens of all sequences for a step, from all over the vocabulary. */
+export function writeTokens(model: Model, batch: number, step: number): void {
+  const { vocab_size } = model.config;
   model.write(
     'next_tokens',
-    each((s) => (1 + s * 7919) % vocab_size),
+    Array.from({ length: batch }, (_, s) => (1 + s * 7919 + step * 104_729) % vocab_size),
   );
-  writePlaces(model, batch, context);
 }
 
 /** Where the next tokens go: the last of `context` positions of every sequence. */

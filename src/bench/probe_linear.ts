@@ -37,6 +37,8 @@ const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: b
   [60032, 832, true, COLD],
   [20480, 832, false, COLD],
   [11776, 832, true, COLD],
+  [30208, 6656, true, COLD],
+  [60032, 6656, false, COLD],
 ];
 
 export function matvecProbes(format: Format, tile: number, some: Some): ProbeShape[] {
@@ -97,6 +99,8 @@ export function routedProbes(format: Format, some: Some): ProbeShape[] {
     [5872, 1664, 4],
     [592, 416, 4, CACHED],
     [1744, 832, 4, COLD, 40],
+    [5872, 6656, 1, COLD, 12],
+    [5872, 6656, 4, COLD, 12],
   ];
   return some(shapes, 6).map(call);
 }
@@ -194,6 +198,7 @@ export function matrixProbes(): ProbeShape[] {
     ...[call(128, 11776, 3328, 200), call(128, 60032, 416, 128), call(128, 30208, 1664, 128)],
     ...[experts(16, 208, 416, 60), experts(16, 1744, 416, 48), experts(16, 1744, 3328, 60)],
     ...[experts(16, 5872, 1664, 48), experts(16, 592, 3328, 240), experts(16, 5872, 3328, 60)],
+    experts(16, 5872, 6656, 60),
     ...[experts(64, 208, 416, 300), experts(64, 1744, 416, 600), experts(64, 1744, 3328, 300)],
     ...[experts(64, 5872, 1664, 600), experts(64, 5872, 3328, 300), experts(64, 592, 3328, 600)],
     ...[experts(128, 592, 3328, 1500), experts(128, 1744, 416, 1600), experts(128, 5872, 1664, 1500)],
@@ -225,6 +230,7 @@ export function downProbes(format: Format, some: Some): readonly ProbeShape[] {
       ...[call(1, 1744, 1664, 832), call(1, 5872, 1664, 1664), call(1, 3392, 3328, 3328)],
       ...[call(4, 1744, 1664, 1664), call(4, 5872, 1664, 1664), call(4, 592, 80, 208, CACHED)],
       ...[call(1, 592, 80, 208, COLD, 200), call(4, 1744, 416, 832, COLD, 200)],
+      ...[call(1, 3392, 6656, 6656, COLD, 12), call(4, 3392, 6656, 6656, COLD, 12)],
     ],
     6,
   );

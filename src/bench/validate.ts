@@ -12,6 +12,7 @@ import {
   WARM_STEPS,
   warmUp,
   withSequences,
+  writeTokens,
 } from './decode.ts';
 import { GpuClock, quantile } from './timing.ts';
 
@@ -94,7 +95,7 @@ export async function validateStep(
   let calls: readonly ComparedCalls[];
   try {
     row = await benchDecode(model, wanted, ceilings, () => guard.rise());
-    calls = await compareCalls(model, wanted, prediction, row.gpuMs, guard);
+    calls = await compareCalls(model, wanted, prediction, guard);
   } finally {
     guard.dispose();
     clock.dispose();
@@ -117,17 +118,16 @@ export async function validateStep(
 
 /**
  * Every call in a pass of its own. Such a pass takes longer than the call within the step; what all of them take beyond the
- * step is taken off in equal parts.
+ * same step as one pass, with the same tokens, is taken off in equal parts.
  */
 async function compareCalls(
   model: Model,
   wanted: DecodeCase,
   prediction: Prediction,
-  stepMs: number | undefined,
   guard: Guard,
 ): Promise<ComparedCalls[]> {
   const executor = gpuOf(model);
-  if (stepMs === undefined) return [];
+  if (!executor.gpu.timestamps) return [];
   const count = Math.min(ROUNDS, wanted.steps);
   const measured = await withSequences(model, { ...wanted, steps: count }, async (_, rewind) => {
     const prepared = await model.decodePlan(wanted.batch, wanted.context + count);
@@ -136,35 +136,46 @@ async function compareCalls(
     const querySets = Array.from({ length: count }, () =>
       executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * calls.length }),
     );
+    const whole = executor.gpu.device.createQuerySet({ type: 'timestamp', count: 2 * count });
     const step = (querySet: GPUQuerySet) =>
       executor.run(prepared, READ, { querySet, first: 0, perCall: true });
     try {
       const queue = await warmUp(executor, () => step(querySets[0]), rewind);
       await guard.rise();
-      for (const querySet of querySets) {
-        while (queue.length >= executor.depth) await queue.shift();
-        queue.push(step(querySet));
+      for (const [round, querySet] of querySets.entries()) {
+        const runs = [
+          () => executor.run(prepared, READ, { querySet: whole, first: 2 * round, perCall: false }),
+          () => step(querySet),
+        ];
+        for (const run of runs) {
+          while (queue.length >= executor.depth) await queue.shift();
+          writeTokens(model, wanted.batch, round);
+          rewind();
+          queue.push(run());
+        }
       }
       await Promise.all(queue);
       const rounds: number[][] = [];
       for (const querySet of querySets) rounds.push(await resolveSpans(executor, querySet, calls.length));
+      const extras = (await resolveSpans(executor, whole, count)).map((us, i) => extraPerPass(rounds[i], us));
+      const extra = quantile(extras, 0.5);
       return calls.map((_call, i) =>
         quantile(
-          rounds.map((round) => round[i]),
+          rounds.map((round) => Math.max(LEAST_US, round[i] - extra)),
           0.5,
         ),
       );
     } finally {
+      whole.destroy();
       for (const querySet of querySets) querySet.destroy();
     }
   });
-  const extra = extraPerPass(measured, stepMs * 1e3);
   const groups = new Map<string, { first: number; calls: number; us: number; predicted: number }>();
   prediction.calls.forEach((call, i) => {
     const name = `${layerless(call.label)} ${call.kernel}`;
     const group = groups.get(name) ?? { first: i, calls: 0, us: 0, predicted: 0 };
     group.calls++;
-    group.us += Math.max(LEAST_US, measured[i] - extra);
+    group.us += measured[i];
     group.predicted += call.us;
     groups.set(name, group);
   });

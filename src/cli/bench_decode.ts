@@ -78,8 +78,9 @@ async function run(flags: DecodeFlags): Promise<void> {
     const name = modelName(flags);
     const bytes = model.bytes();
     say(flags, `${'model'.padEnd(19)}  ${name}, ${formatBytes(bytes.weights ?? 0)} of weights\n\n`);
+    const spread = flags.model === undefined;
     const cases = flags.contexts.flatMap((context) =>
-      flags.batches.map((batch): DecodeCase => ({ batch, context, steps: flags.steps })),
+      flags.batches.map((batch): DecodeCase => ({ batch, context, steps: flags.steps, spread })),
     );
     const rows: DecodeRow[] = [];
     const profiles: (DecodeCase & { rows: ProfileRow[] })[] = [];

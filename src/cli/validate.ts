@@ -90,11 +90,11 @@ async function run(flags: ValidateFlags): Promise<void> {
   const cases = names.length * flags.batches.length * flags.contexts.length;
   try {
     for (const [at, name] of names.entries()) {
-      const { model, contexts } = await open(name, flags);
+      const { model, contexts, spread } = await open(name, flags);
       try {
         for (const context of contexts) {
           for (const batch of flags.batches) {
-            const wanted = { batch, context, steps: flags.steps };
+            const wanted = { batch, context, steps: flags.steps, spread };
             steps.push({ model: name, ...(await validateStep(model, wanted, calibration)) });
             bar.update(Math.max(steps.length, at * flags.batches.length * flags.contexts.length), cases);
           }
@@ -163,7 +163,7 @@ async function calibrationFor(flags: ValidateFlags): Promise<Calibration> {
 async function open(
   name: string,
   flags: ValidateFlags,
-): Promise<{ model: Model; contexts: readonly number[] }> {
+): Promise<{ model: Model; contexts: readonly number[]; spread: boolean }> {
   const maxBatch = Math.max(...flags.batches);
   const [base, layers] = name.split(':');
   const known = Object.hasOwn(PRESETS, base);
@@ -171,7 +171,7 @@ async function open(
     const contexts = fitting(flags, await mostPositions(name));
     const maxContext = Math.max(...contexts) + flags.steps + WARM_STEPS;
     const device = { ...flags, selfTest: true, matrixUnits: true };
-    return { model: await openModel(name, device, { maxBatch, maxContext }), contexts };
+    return { model: await openModel(name, device, { maxBatch, maxContext }), contexts, spread: false };
   }
   const whole = preset(base);
   const config = layers === undefined ? whole : cutLayers(whole, Number(layers));
@@ -186,7 +186,7 @@ async function open(
       selfTestStore: cacheFolderStore(),
       onProgress: (done, total) => bar.update(done, total),
     });
-    return { model, contexts };
+    return { model, contexts, spread: true };
   } finally {
     bar.stop();
   }
