@@ -13,7 +13,7 @@ import { probe_read } from '../kernels/probe_read.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import { Arena, ProbeCall } from './arena.ts';
-import { FAST_GBPS, type Guard, guardOf } from './clock_guard.ts';
+import { FAST_GBPS, type Guard, guardOf, RISE_MS } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
 import { dispatchLatencies, passCost, roundTrips, stepCosts, timerStep } from './latencies.ts';
 import {
@@ -61,9 +61,6 @@ const RETRIES = 2;
 
 /** Calls that are compiled and bound before the first of them is timed: while the host is busy, the clock falls. */
 const ABREAST = 16;
-
-/** Milliseconds of work after which a GPU that idled runs at its full clock. */
-const RISE_MS = 400;
 
 /** Least probes of a family's law; its five parameters hold each other where they begin. */
 const LEAST_PROBES = 3;

@@ -13,6 +13,9 @@ const SLOWER = 1.03;
 /** Milliseconds of load after which a clock is taken as it is. */
 const MOST_MS = 1500;
 
+/** Milliseconds of load after which a GPU that idled runs at its full clock. */
+export const RISE_MS = 400;
+
 /** Loads a GPU until its clock has risen. */
 class ClockGuard {
   readonly #clock: GpuClock;

@@ -6,7 +6,7 @@ import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';
 import type { BenchCase } from './cases.ts';
 import type { Ceilings } from './ceilings.ts';
-import { type Guard, guardOf } from './clock_guard.ts';
+import { type Guard, guardOf, RISE_MS } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
 import { checkSpots, checkTestShapes } from './gate.ts';
 import type { Bench } from './machine.ts';
@@ -52,6 +52,7 @@ export async function* benchKernels(
   const bench = { gpu, pipelines, clock };
   const guard = await guardOf(bench, ceilings.readGBs);
   try {
+    await guard.rise(RISE_MS);
     yield* rowsOf({ ...bench, guard }, cases, ceilings);
   } finally {
     guard.dispose();
