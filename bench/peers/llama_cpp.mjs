@@ -2,15 +2,19 @@
 //
 //   node bench/peers/llama_cpp.mjs --peer FOLDER [--types f16,q8_0,q4_k] [--tokens 256] [--files FOLDER] [--json]
 //
+// --small takes a small model, and llama.cpp's CPU backend; --converted makes quantised files with `step3 convert`, to see
+// whether llama.cpp reads them and gives the same tokens.
+//
 // FOLDER is one where `npm install node-llama-cpp` was run (its own program, built; this project does not depend on it).
 // The files are written by synthetic_gguf.mjs. Time is wall clock between tokens that come out one after the other, greedy,
 // batch 1, after a prompt of 16 tokens; the median of the tokens after the first 32.
 
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { SIZES, SMALL, writeSyntheticGguf } from './synthetic_gguf.mjs';
 
@@ -24,6 +28,7 @@ const { values: args } = parseArgs({
     tokens: { type: 'string', default: '256' },
     files: { type: 'string', default: join(tmpdir(), 'step3-peers') },
     small: { type: 'boolean', default: false },
+    converted: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -100,14 +105,29 @@ function agreement(a, b) {
   return differ < 0 ? a.length : differ;
 }
 
+/**
+ * The file of a type, written if it does not exist.
+ *
+ * @param {import('./synthetic_gguf.mjs').Format} type
+ */
+async function fileOf(type) {
+  const converted = args.converted && type !== 'f16';
+  const name = `${converted ? 'converted' : 'synthetic'}-${type}${args.small ? '-small' : ''}.gguf`;
+  const path = join(args.files, name);
+  if (existsSync(path)) return path;
+  console.error(`writing ${path}`);
+  if (converted) {
+    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    const from = await fileOf('f16');
+    execFileSync(process.execPath, [cli, 'convert', '--model', from, '--to', type, '--output', path]);
+  } else await writeSyntheticGguf(path, { ...sizes, type });
+  return path;
+}
+
 mkdirSync(args.files, { recursive: true });
 const results = [];
 for (const type of /** @type {import('./synthetic_gguf.mjs').Format[]} */ (args.types.split(','))) {
-  const path = join(args.files, `synthetic-${type}${args.small ? '-small' : ''}.gguf`);
-  if (!existsSync(path)) {
-    console.error(`writing ${path}`);
-    await writeSyntheticGguf(path, { ...sizes, type });
-  }
+  const path = await fileOf(type);
   const peer = args.peer === undefined ? undefined : await llamaCpp(path, args.peer);
   const own = await ours(path);
   const row = {
