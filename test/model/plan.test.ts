@@ -73,6 +73,9 @@ describe('plans', () => {
     const matrix = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
     expect(core(1, 512, matrix)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
     expect(core(1, 4096, matrix)).toEqual(['mfa_matrix 64', 'mfa_combine 64']);
+    // As many slices as occupy the GPU, whatever the context; more of those that would be long.
+    expect(core(64, 4096, matrix)).toEqual(['mfa_matrix 2', 'mfa_combine 2']);
+    expect(core(64, 65536, matrix)).toEqual(['mfa_matrix 8', 'mfa_combine 8']);
   });
 
   it('looks for the peaks of large vocabularies before it samples', () => {
