@@ -12,6 +12,7 @@ import { probe_matrix } from '../kernels/probe_matrix.ts';
 import { probe_read } from '../kernels/probe_read.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
+import type { WeightFormat } from '../tensor.ts';
 import { Arena, ProbeCall } from './arena.ts';
 import { FAST_GBPS, type Guard, guardOf, RISE_MS } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
@@ -37,6 +38,8 @@ export interface CalibrateOptions {
   readonly maxBytes?: number;
   /** Whether Dawn's bounds checks are on. Default true. */
   readonly boundsChecks?: boolean;
+  /** Compressed formats whose kernels are probed too; 16-bit ones always are. */
+  readonly formats?: readonly WeightFormat[];
   /** Only probes for which this holds; all by default. */
   readonly filter?: (probe: ProbeShape) => boolean;
   /** Called before each part with what it is, how many are done, and how many there are. */
@@ -83,7 +86,7 @@ interface Measured {
  */
 export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promise<Calibration> {
   const begin = performance.now();
-  const { onProgress = () => {}, filter = () => true } = options;
+  const { onProgress = () => {}, filter = () => true, formats = [] } = options;
   const bench: Bench = { gpu, pipelines: new PipelineCache(gpu.device), clock: new GpuClock(gpu) };
   let arena: Arena | undefined;
   let guard: Guard | undefined;
@@ -113,7 +116,7 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const write = await writeCurve(bench, bytes, latency.dependent.median);
     const machine: Machine = { read, write, units, fma_tflops: fma, matrix_tflops: matrix };
     arena = new Arena(gpu, bytes);
-    const shapes = shortEnough(probeShapes(gpu.caps, !fast).filter(filter), gpu, machine);
+    const shapes = shortEnough(probeShapes(gpu.caps, !fast, formats).filter(filter), gpu, machine);
     parts = done + shapes.length + 2;
     next('a step to measure within');
     guard = await guardOf(bench, rate);

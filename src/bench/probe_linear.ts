@@ -1,19 +1,37 @@
 /** Probes of the linear kernels. */
-import { dense, grouped, type LinearParams } from '../kernels/linear.ts';
+import { isPlain, type RowFormat } from '../formats/index.ts';
+import { dense, grouped } from '../kernels/linear.ts';
 import { routed } from '../kernels/linear_cases.ts';
 import { matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
+import { matvec_units } from '../kernels/matvec_units.ts';
 import { moe_down } from '../kernels/moe_down.ts';
+import { ceilDiv, type WeightFormat } from '../tensor.ts';
 import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
 
-type Format = LinearParams['format'];
+/** What is always probed; f16 and f32 weights share its laws. */
+export const PROBED: RowFormat = { format: 'bf16' };
 
-/** Formats whose kernel families have probes of their own; those that `formatName` gives no name share those of bf16. */
-export const PROBED_FORMATS: readonly Format[] = ['bf16'];
+/** Columns that share a scale in probes of `fp8` and `int4`. */
+const GROUP = 128;
+
+/** Rows of a format, as they are probed. */
+export function probedRows(format: WeightFormat): RowFormat {
+  return format === 'fp8' || format === 'int4' ? { format, group: GROUP } : { format };
+}
 
 /** How a format shows in the name of a probe. */
-const label = (format: Format) => (format === 'bf16' ? '' : `, ${format}`);
+const label = ({ format }: RowFormat) => (format === PROBED.format ? '' : `, ${format}`);
+
+/** Columns of compressed rows come in blocks, of 256 at most. */
+const columns = (K: number, { format }: RowFormat) => (isPlain(format) ? K : ceilDiv(K, 256) * 256);
+
+/** Tiles of plans for few rows: compressed weights have a kernel of their own for single ones, and no tiles of two. */
+export const tilesOf = ({ format }: RowFormat): readonly number[] => (isPlain(format) ? [1, 2, 4] : [1, 4]);
+
+/** The kernel of a tile. */
+const few = (tile: number, { format }: RowFormat) => (tile > 1 || isPlain(format) ? matvec : matvec_units);
 
 /** `[N, K]`, norm, cached. Deep and few, shallow and many, small and large. */
 const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: boolean])[] = [
@@ -41,43 +59,44 @@ const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: b
   [60032, 6656, false, COLD],
 ];
 
-export function matvecProbes(format: Format, tile: number, some: Some): ProbeShape[] {
+export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeShape[] {
   return some(MATVEC, 8)
     .map(([N, K, norm, cached]) =>
       probe(
-        matvec,
-        `${N}x${K}${norm ? ' norm' : ''}, ${tile} tokens${label(format)}`,
-        dense(N, K, tile, { format, tile, norm: norm ? 'rms' : 'none' }),
+        few(tile, row),
+        `${N}x${columns(K, row)}${norm ? ' norm' : ''}, ${tile} tokens${label(row)}`,
+        dense(N, columns(K, row), tile, { ...row, tile, norm: norm ? 'rms' : 'none' }),
         cached,
       ),
     )
     .concat(
       tile < 4
         ? []
-        : [
+        : (
+            [
+              [80, 1664, 13, 'rms'],
+              [1744, 416, 13, 'none'],
+              [1744, 1664, 16, 'rms'],
+            ] as const
+          ).map(([N, K, tokens, norm]) =>
             probe(
               matvec,
-              `80x1664, 13 tokens${label(format)}`,
-              dense(80, 1664, 13, { format, tile, norm: 'rms' }),
+              `${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
+              dense(N, columns(K, row), tokens, { ...row, tile, norm }),
             ),
-            probe(matvec, `1744x416, 13 tokens${label(format)}`, dense(1744, 416, 13, { format, tile })),
-            probe(
-              matvec,
-              `1744x1664, 16 tokens${label(format)}`,
-              dense(1744, 1664, 16, { format, tile, norm: 'rms' }),
-            ),
-          ],
+          ),
     );
 }
 
-export function routedProbes(format: Format, some: Some): ProbeShape[] {
+export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {
   type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean, experts?: number];
   const call = ([N, K, tokens, cached, experts = 24]: Shape) =>
     probe(
-      matvec,
-      `${experts} experts ${N}x${K}, ${tokens} tokens${label(format)}`,
-      routed({ experts, topK: tokens > 1 ? 1 : 3, renormalise: false }, N, K, tokens, {
-        ...{ format, norm: 'rms', out: 'swiglu' },
+      few(1, row),
+      `${experts} experts ${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
+      routed({ experts, topK: tokens > 1 ? 1 : 3, renormalise: false }, N, columns(K, row), tokens, {
+        ...row,
+        ...{ norm: 'rms', out: 'swiglu' },
       }),
       cached,
     );
@@ -105,7 +124,7 @@ export function routedProbes(format: Format, some: Some): ProbeShape[] {
   return some(shapes, 6).map(call);
 }
 
-export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
+export function groupedMatvecProbes(row: RowFormat, some: Some): ProbeShape[] {
   const call = (
     tile: number,
     N: number,
@@ -116,12 +135,16 @@ export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
     experts = 12,
   ) =>
     probe(
-      matvec,
-      `${experts} experts ${N}x${K}, ${pairs} pairs in ${tile}s${label(format)}`,
-      grouped(experts, N, K, pairs, norm ? 3 : 1, tile, { format, norm: norm ? 'rms' : 'none' }),
+      few(tile, row),
+      `${experts} experts ${N}x${columns(K, row)}, ${pairs} pairs in ${tile}s${label(row)}`,
+      grouped(experts, N, columns(K, row), pairs, norm ? 3 : 1, tile, {
+        ...row,
+        norm: norm ? 'rms' : 'none',
+      }),
       cached,
     );
-  return [2, 4].flatMap((tile) =>
+  // Where experts are of several formats, all have the tiles of one.
+  return [1, 2, 4].flatMap((tile) =>
     some(
       [
         call(tile, 208, 416, 12, true),
@@ -142,11 +165,19 @@ export function groupedMatvecProbes(format: Format, some: Some): ProbeShape[] {
   );
 }
 
-export function matmulProbes(some: Some): ProbeShape[] {
+export function matmulProbes(row: RowFormat, some: Some): ProbeShape[] {
   const call = (N: number, K: number, tokens: number) =>
-    probe(matmul, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile: 64 }));
+    probe(
+      matmul,
+      `${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
+      dense(N, columns(K, row), tokens, { ...row, tile: 64 }),
+    );
   const experts = (N: number, K: number, pairs: number) =>
-    probe(matmul, `6 experts ${N}x${K}, ${pairs} pairs`, grouped(6, N, K, pairs, 1, 64));
+    probe(
+      matmul,
+      `6 experts ${N}x${columns(K, row)}, ${pairs} pairs${label(row)}`,
+      grouped(6, N, columns(K, row), pairs, 1, 64, row),
+    );
   return [
     ...some(
       [
@@ -166,14 +197,19 @@ export function matmulProbes(some: Some): ProbeShape[] {
   ];
 }
 
-export function matrixProbes(): ProbeShape[] {
+export function matrixProbes(row: RowFormat): ProbeShape[] {
   const call = (tile: number, N: number, K: number, tokens: number, cached = COLD) =>
-    probe(matmul_matrix, `${N}x${K}, ${tokens} tokens`, dense(N, K, tokens, { tile }), cached);
+    probe(
+      matmul_matrix,
+      `${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
+      dense(N, columns(K, row), tokens, { ...row, tile }),
+      cached,
+    );
   const experts = (tile: number, N: number, K: number, pairs: number) =>
     probe(
       matmul_matrix,
-      `12 experts ${N}x${K}, ${pairs} pairs in ${tile}s`,
-      grouped(12, N, K, pairs, 1, tile),
+      `12 experts ${N}x${columns(K, row)}, ${pairs} pairs in ${tile}s${label(row)}`,
+      grouped(12, N, columns(K, row), pairs, 1, tile, row),
     );
   // How a workgroup is laid out depends on N: below 4096, below 20,000, and above.
   return [
@@ -205,17 +241,17 @@ export function matrixProbes(): ProbeShape[] {
   ];
 }
 
-export function downProbes(format: Format, some: Some): readonly ProbeShape[] {
+export function downProbes(row: RowFormat, some: Some): readonly ProbeShape[] {
   const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD, experts = 24) =>
     probe(
       moe_down,
-      `${experts} experts ${N}x${K}, shared ${shareK}, ${tokens} tokens${label(format)}`,
+      `${experts} experts ${N}x${columns(K, row)}, shared ${columns(shareK, row)}, ${tokens} tokens${label(row)}`,
       {
-        format,
+        ...row,
         tokens,
         routing: { experts, topK: tokens > 1 ? 1 : 3, renormalise: false },
-        K,
-        shareK,
+        K: columns(K, row),
+        shareK: columns(shareK, row),
         N,
         shard: { expertBegin: 0, expertCount: experts, rowBegin: 0, rowCount: N },
         withShare: true,

@@ -4,6 +4,7 @@
  * of every preset's plans is probed.
  */
 import type { Capabilities } from '../kernels/kernel.ts';
+import type { WeightFormat } from '../tensor.ts';
 import {
   combineProbes,
   matrixAttention,
@@ -17,28 +18,35 @@ import {
   matmulProbes,
   matrixProbes,
   matvecProbes,
-  PROBED_FORMATS,
+  PROBED,
+  probedRows,
   routedProbes,
+  tilesOf,
 } from './probe_linear.ts';
 import { routingProbes, rowProbes, sampleProbes } from './probe_rows.ts';
 import type { ProbeShape, Some } from './probe_shape.ts';
 
 /**
- * Every probe that the adapter can run, family by family. `brief`: few of them, of few distinct pipelines, for adapters
- * that take long to compile and whose times are simpler.
+ * Every probe that the adapter can run, family by family; of 16-bit weights, and of compressed ones in `formats`. `brief`: few
+ * of them, of few distinct pipelines, for adapters that take long to compile and whose times are simpler.
  */
-export function probeShapes(caps: Capabilities, brief: boolean): ProbeShape[] {
+export function probeShapes(
+  caps: Capabilities,
+  brief: boolean,
+  formats: readonly WeightFormat[] = [],
+): ProbeShape[] {
   const some: Some = (shapes, few) => (brief ? shapes.slice(0, few) : shapes);
   return [
-    ...PROBED_FORMATS.flatMap((format) => [
-      ...[1, 2, 4].flatMap((tile) => matvecProbes(format, tile, some)),
-      ...routedProbes(format, some),
-      ...groupedMatvecProbes(format, some),
-      ...downProbes(format, some),
+    ...[PROBED, ...formats.map(probedRows)].flatMap((row) => [
+      ...tilesOf(row).flatMap((tile) => matvecProbes(row, tile, some)),
+      ...routedProbes(row, some),
+      ...groupedMatvecProbes(row, some),
+      ...downProbes(row, some),
+      // Without matrix units, or with weights in f32.
+      ...matmulProbes(row, some),
+      ...(caps.matrixUnits ? matrixProbes(row) : []),
     ]),
-    // Without matrix units, or with weights in f32.
-    ...matmulProbes(some),
-    ...(caps.matrixUnits ? [...matrixProbes(), ...matrixAttention()] : []),
+    ...(caps.matrixUnits ? matrixAttention() : []),
     ...quadAttention(some),
     ...plainAttention(some),
     ...combineProbes(some),

@@ -1,8 +1,11 @@
 /** `step3 calibrate`: measures the adapter for predictions. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { calibrate } from '../bench/calibrate.ts';
 import { type BandwidthPoint, type Calibration, calibrationNotes, type Spread } from '../cost/calibration.ts';
+import { BLOCK_FORMATS } from '../formats/blocks.ts';
+import { GROUP_FORMATS } from '../formats/groups.ts';
 import { openDevice } from '../runtime/device.ts';
+import type { WeightFormat } from '../tensor.ts';
 import { columns, digits } from './bench_report.ts';
 import { calibrationFile, writeCalibration } from './calibration_store.ts';
 import { formatBytes, table } from './figures.ts';
@@ -14,7 +17,21 @@ interface CalibrateFlags extends CommonFlags {
   readonly output?: string;
   readonly unsafeFast?: true;
   readonly maxMib?: number;
+  readonly formats?: readonly WeightFormat[];
   readonly filter?: string;
+}
+
+/** Formats of weights that may be probed beside 16-bit ones. */
+const FORMATS: readonly string[] = [...Object.keys(BLOCK_FORMATS), ...Object.keys(GROUP_FORMATS)];
+
+/** Parses names of formats, separated by commas. */
+function formatNames(text: string): WeightFormat[] {
+  const names = text.split(',').map((name) => name.trim());
+  for (const name of names) {
+    if (!FORMATS.includes(name))
+      throw new InvalidArgumentError(`Expected some of ${FORMATS.join(', ')}, got ${name}.`);
+  }
+  return names as WeightFormat[];
 }
 
 /** The command's definition. */
@@ -29,16 +46,21 @@ export function calibrateCommand(): Command {
       'read buffers of at most so many MiB (default: by the speed of memory)',
       integer(1),
     )
+    .option(
+      '--formats <list>',
+      `also probe kernels of compressed weights: ${FORMATS.join(', ')}, separated by commas`,
+      formatNames,
+    )
     .option('--filter <text>', 'only kernel probes with this in their kernel or shape; for trying out');
   return commonOptions(command)
     .addHelpText(
       'after',
       `
 Measures bandwidth by size, arithmetic, the times of dispatches, barriers, passes and submits, and every kernel family
-at shapes that no preset has; then fits each family's law. Takes about half a minute on a large GPU.
+at shapes that no preset has; then fits each family's law. Takes about two minutes on a large GPU.
 
 Example:
-  step3 calibrate && step3 validate --model step3-small`,
+  step3 calibrate --formats q8_0,q4_k && step3 validate --model step3-small`,
     )
     .action(run);
 }
@@ -52,6 +74,7 @@ async function run(flags: CalibrateFlags): Promise<void> {
     const wanted = flags.filter?.toLowerCase() ?? '';
     const calibration = await calibrate(gpu, {
       boundsChecks,
+      ...(flags.formats === undefined ? {} : { formats: flags.formats }),
       ...(flags.maxMib === undefined ? {} : { maxBytes: flags.maxMib * 1024 ** 2 }),
       filter: ({ kernel, shape }) => `${kernel.name} ${shape}`.toLowerCase().includes(wanted),
       onProgress(_, done, total) {

@@ -1,5 +1,7 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
+import { BLOCK_FORMATS } from '../formats/blocks.ts';
+import { GROUP_FORMATS } from '../formats/groups.ts';
 import type { Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
@@ -103,9 +105,13 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
 export function lawOf(calibration: Calibration, family: string): Law {
   const found = Object.hasOwn(calibration.families, family) ? calibration.families[family] : undefined;
   if (found === undefined) {
+    // Families of compressed weights end with their format, and are probed when asked for.
+    const format = family.split(' ').at(-1) ?? '';
+    const known = Object.hasOwn(BLOCK_FORMATS, format) || Object.hasOwn(GROUP_FORMATS, format);
+    const command = known ? `step3 calibrate --formats ${format}` : 'step3 calibrate';
     throw new InputError(
       'calibration',
-      `the kernel family '${family}', made with the same options (step3 calibrate)`,
+      `the kernel family '${family}', made with the same options (${command})`,
       `a calibration of ${Object.keys(calibration.families).length} other families`,
     );
   }

@@ -156,6 +156,12 @@ describe('wrong usage', () => {
     expect(ended.stderr.split('\n').filter((line) => line.startsWith('step3: '))).toHaveLength(1);
   });
 
+  it('calibrate names the formats that it knows', async () => {
+    const { code, stderr } = await step3(['calibrate', '--formats', 'q8_0,q9']);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/Expected some of .*q8_0.*fp8.*got q9/);
+  });
+
   it.each(['calibrate', 'validate'])('the help of %s has an example and the exit codes', async (name) => {
     const { code, stdout } = await step3([name, '--help']);
     expect(code).toBe(0);

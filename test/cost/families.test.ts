@@ -7,13 +7,14 @@ import { BASELINE, type Capabilities, pickVariant } from '../../src/kernels/kern
 import { cacheShape } from '../../src/model/cache.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode, planPrefill } from '../../src/model/plans.ts';
-import { weightLayout } from '../../src/weights/layout.ts';
+import { type FormatOf, weightLayout } from '../../src/weights/layout.ts';
 
 const LARGE: Capabilities = {
   subgroups: true,
   subgroupMinSize: 32,
   subgroupMaxSize: 32,
   matrixUnits: true,
+  packedDots: true,
   shaderF16: true,
   maxBindingBytes: 2 ** 31 - 4,
   maxWorkgroups: 65535,
@@ -33,12 +34,16 @@ const ADAPTERS = [
   { name: 'a software driver', caps: SOFTWARE, brief: true },
 ];
 
+/** Compressed weights, but for the router's. */
+const FP8 = { format: 'fp8', group: 128 } as const;
+const compressed: FormatOf = (tensor) => (/\.moe\.gate\.weight$/.test(tensor) ? { format: 'bf16' } : FP8);
+
 /** Plans of the presets that an adapter is for: slow ones do not run the released models' widths. */
-function plans(caps: Capabilities): Plan[] {
+function plans(caps: Capabilities, formats: FormatOf = () => ({ format: 'bf16' })): Plan[] {
   const large = caps === LARGE || caps === PLAIN;
   const configs = Object.values(PRESETS).filter((config) => large || config.hidden_size < 1000);
   return configs.flatMap((config) => {
-    const layout = weightLayout(config, () => ({ format: 'bf16' }), caps.maxBindingBytes);
+    const layout = weightLayout(config, formats, caps.maxBindingBytes);
     return [1, 2, 4, 16, 64].flatMap((batch) =>
       [256, 2048].flatMap((context) => {
         return (['f16', 'fp8'] as const).flatMap((kv) => {
@@ -56,7 +61,7 @@ function plans(caps: Capabilities): Plan[] {
 
 describe.each(ADAPTERS)('probes for $name', ({ caps, brief }) => {
   const options = { subgroup: caps.subgroupMaxSize, greedy: true };
-  const probes = probeShapes(caps, brief).map((probe) => {
+  const probes = probeShapes(caps, brief, ['fp8']).map((probe) => {
     const { kernel, params } = probe;
     const { context = 1 } = params as { context?: number };
     const variant = pickVariant(kernel, caps);
@@ -87,9 +92,12 @@ describe.each(ADAPTERS)('probes for $name', ({ caps, brief }) => {
     for (const [family, count] of counts) expect(count, family).toBeGreaterThanOrEqual(3);
   });
 
-  it('cover every family of every preset', () => {
+  it.each([
+    { weights: '16-bit', formats: undefined },
+    { weights: 'fp8', formats: compressed },
+  ])('cover every family of every preset with $weights weights', ({ formats }) => {
     const known = new Set(probes.map(({ work }) => work.family));
-    for (const plan of plans(caps)) {
+    for (const plan of plans(caps, formats)) {
       for (const call of plan.calls) {
         const { family } = workOf(call, { ...options, context: 2048 });
         expect(known.has(family), `${family} (${call.label})`).toBe(true);

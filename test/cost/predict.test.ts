@@ -15,7 +15,7 @@ import {
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
 import { boundOf, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
 import { expectedTiles } from '../../src/cost/layouts_linear.ts';
-import { predict } from '../../src/cost/predict.ts';
+import { lawOf, predict } from '../../src/cost/predict.ts';
 import { type Work, workOf } from '../../src/cost/work.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
@@ -229,6 +229,10 @@ describe('predict', () => {
     expect(() => predict(one, some, { context: 300 })).toThrow(/calibration: expected .*moe_down/);
     // Nor does it take what every object has.
     expect(() => predict(one, calibration([]), { context: 300 })).toThrow(/calibration: /);
+    // Those of compressed weights are probed when asked for.
+    expect(() => lawOf(calibration([]), 'matvec_units subgroup all q8_0')).toThrow(
+      /calibrate --formats q8_0/,
+    );
   });
 
   it('has no law for kernels that no step runs', () => {
