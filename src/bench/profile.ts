@@ -3,7 +3,7 @@ import { DeviceError } from '../errors.ts';
 import type { KernelCall } from '../model/plan.ts';
 import type { Model } from '../runtime/model.ts';
 import type { Ceilings } from './ceilings.ts';
-import { callBytes, type DecodeCase, gpuOf, resolveSpans, withSequences } from './decode.ts';
+import { callBytes, type DecodeCase, gpuOf, resolveSpans, withSequences, writeTokens } from './decode.ts';
 import { quantile } from './timing.ts';
 
 /** Calls that compute the same in different layers. */
@@ -43,6 +43,7 @@ export async function profileDecode(
     try {
       const rounds: number[][] = [];
       for (let round = 0; round <= count; round++) {
+        if (wanted.spread === true) writeTokens(model, wanted.batch, round);
         await executor.run(prepared, [], { querySet, first: 0, perCall: true });
         rounds.push(await resolveSpans(executor, querySet, calls.length));
       }
