@@ -39,23 +39,15 @@ fn half_x(at: u32, k: u32) -> f32 {
   return unpack2x16float(xs[at + k / 8u][k / 2u % 4u])[k % 2u];
 }
 
+fn half_w(at: u32, row: u32, k: u32) -> f32 {
+  return unpack2x16float(ws[at + row * LD_W + k * STEP_W / 16u][k / 2u % (8u / STEP_W)])[k % 2u];
+}
+
 fn emulated_store(at: u32, c: Sums) {
   for (var i = 0u; i < 8u + (params.row_count >> 31u); i++) {
     let e = emulated_lane + i * 32u;
     xs[at + e / 16u * 4u * TN + e % 16u / 4u][e % 4u] = bitcast<u32>(c.v[i]);
   }
-}
-`;
-
-/** Elements of staged weights: eight to a block, or of compressed ones four. */
-const HALF_W = `
-fn half_w(at: u32, row: u32, k: u32) -> f32 {
-  return unpack2x16float(ws[at + row * LD + k / 8u][k / 2u % 4u])[k % 2u];
-}
-`;
-const HALF_W_UNITS = `
-fn half_w(at: u32, row: u32, k: u32) -> f32 {
-  return unpack2x16float(ws[at + row * LD_W + k / 4u][k / 2u % 2u])[k % 2u];
 }
 `;
 
@@ -80,13 +72,11 @@ const UNITS: (typeof REPLACED)[number] = [
 
 /** The text of a call of matmul_matrix for adapters without matrix units. */
 export function emulatedText(text: string): string {
-  const compressed = text.includes('Words');
-  const plain = [...REPLACED, ...(compressed ? [UNITS] : [])].reduce((before, [pattern, by]) => {
+  return [...REPLACED, ...(text.includes('Words') ? [UNITS] : [])].reduce((before, [pattern, by]) => {
     const after = before.replace(pattern, by);
     if (after === before) throw new Error(`the text of matmul_matrix has nothing like ${pattern}`);
     return after;
   }, text);
-  return plain + (compressed ? HALF_W_UNITS : HALF_W);
 }
 
 /** Pipelines of emulated texts, for runKernel. */

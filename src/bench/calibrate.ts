@@ -59,9 +59,6 @@ const BRIEF = { pairs: 4, more: 1, passUs: 200 } as const;
 /** A reading that empties caches: of 128 MiB, beyond what those of large GPUs hold. */
 const FLUSH = { vectors: 8 * 1024 ** 2, workgroups: 1024 } as const;
 
-/** Times that a probe is measured anew because the clock fell. */
-const RETRIES = 2;
-
 /** Calls that are compiled and bound before the first of them is timed: while the host is busy, the clock falls. */
 const ABREAST = 16;
 
@@ -271,11 +268,7 @@ async function timeProbes(
     const found: Measured[] = [];
     for (const { probe, call } of ready) {
       const options = probe.cached ? { ...within, flush: undefined } : within;
-      let timing = await measureWithin(clock, call, options);
-      for (let retry = 0; retry < RETRIES && (await guard.isSlow()); retry++) {
-        await guard.rise();
-        timing = await measureWithin(clock, call, options);
-      }
+      const timing = await guard.steady(() => measureWithin(clock, call, options));
       // A call that takes less than the clock's noise, which no law could be fitted to.
       if (timing.us > 0)
         found.push({ probe, work: probeWork(probe, gpu), workingSet: call.workingSet, timing });

@@ -13,6 +13,9 @@ const SLOWER = 1.03;
 /** Milliseconds of load after which a clock is taken as it is. */
 const MOST_MS = 1500;
 
+/** Times that something is measured anew because the clock fell. */
+const RETRIES = 2;
+
 /** Milliseconds of load after which a GPU that idled runs at its full clock. */
 export const RISE_MS = 400;
 
@@ -50,6 +53,16 @@ class ClockGuard {
     return us > this.#best * SLOWER;
   }
 
+  /** What `measure` gives, again if the clock fell meanwhile; the last that it gave if it keeps falling. */
+  async steady<T>(measure: () => Promise<T>): Promise<T> {
+    let found = await measure();
+    for (let retry = 0; retry < RETRIES && (await this.isSlow()); retry++) {
+      await this.rise();
+      found = await measure();
+    }
+    return found;
+  }
+
   dispose(): void {
     this.#load.dispose();
   }
@@ -59,10 +72,15 @@ class ClockGuard {
 export const FAST_GBPS = 150;
 
 /** What is asked of a guard. */
-export type Guard = Pick<ClockGuard, 'rise' | 'isSlow' | 'dispose'>;
+export type Guard = Pick<ClockGuard, 'rise' | 'isSlow' | 'steady' | 'dispose'>;
 
 /** A guard, or one that does nothing where there is no clock to be raised, or none to measure it by. */
 export async function guardOf(bench: Bench, readGBs: number): Promise<Guard> {
   if (readGBs > FAST_GBPS && bench.clock.kind === 'gpu') return ClockGuard.create(bench);
-  return { rise: async () => {}, isSlow: async () => false, dispose: () => {} };
+  return {
+    rise: async () => {},
+    isSlow: async () => false,
+    steady: (measure) => measure(),
+    dispose: () => {},
+  };
 }

@@ -9,8 +9,9 @@ import {
   type Variant,
 } from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
-import { type AttentionParams, sliceLength } from '../kernels/mfa_decode.ts';
+import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
+import { sliceLength } from '../kernels/slices.ts';
 import { compare, decodeValues, expected, makeCase, storedTolerance } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';

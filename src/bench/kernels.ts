@@ -59,9 +59,6 @@ export async function* benchKernels(
   }
 }
 
-/** Times that a call is measured anew because the clock fell. */
-const RETRIES = 2;
-
 /** What rows are measured with. */
 type Guarded = Bench & { readonly guard: Guard };
 
@@ -106,11 +103,7 @@ async function timeCase(
     if (fault !== undefined) return { status: 'failed', reason: fault };
     // The GPU idled while the host reckoned.
     await guard.rise();
-    let timing = await measure(clock, setup.encode.bind(setup));
-    for (let retry = 0; retry < RETRIES && (await guard.isSlow()); retry++) {
-      await guard.rise();
-      timing = await measure(clock, setup.encode.bind(setup));
-    }
+    const timing = await guard.steady(() => measure(clock, setup.encode.bind(setup)));
     const cost = benchCost(kernel, params);
     const gbps = (cost.bytesRead + cost.bytesWritten) / timing.us / 1e3;
     const tflops = cost.flops / timing.us / 1e6;

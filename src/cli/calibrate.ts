@@ -2,8 +2,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { calibrate } from '../bench/calibrate.ts';
 import { type BandwidthPoint, type Calibration, calibrationNotes, type Spread } from '../cost/calibration.ts';
-import { BLOCK_FORMATS } from '../formats/blocks.ts';
-import { GROUP_FORMATS } from '../formats/groups.ts';
+import { COMPRESSED_FORMATS } from '../formats/index.ts';
 import { openDevice } from '../runtime/device.ts';
 import type { WeightFormat } from '../tensor.ts';
 import { columns, digits } from './bench_report.ts';
@@ -22,7 +21,7 @@ interface CalibrateFlags extends CommonFlags {
 }
 
 /** Formats of weights that may be probed beside 16-bit ones. */
-const FORMATS: readonly string[] = [...Object.keys(BLOCK_FORMATS), ...Object.keys(GROUP_FORMATS)];
+const FORMATS: readonly string[] = COMPRESSED_FORMATS;
 
 /** Parses names of formats, separated by commas. */
 function formatNames(text: string): WeightFormat[] {

@@ -1,5 +1,7 @@
 /** How the specialised text of a kernel lays a call out: what every file of layouts returns. */
+import { COMPRESSED_FORMATS } from '../formats/index.ts';
 import type { KernelCall } from '../model/plan.ts';
+import type { WeightFormat } from '../tensor.ts';
 import type { Work, WorkOptions } from './work.ts';
 
 /** The part of a call's work that follows from its layout. */
@@ -24,4 +26,9 @@ export function constantsOf(call: LaidOut): Record<string, number> {
  */
 export function formatName(format: string): string {
   return ['bf16', 'f16', 'f32'].includes(format) ? '' : ` ${format}`;
+}
+
+/** The format that the name of a family ends with; undefined where it says nothing of it. */
+export function formatOf(family: string): WeightFormat | undefined {
+  return COMPRESSED_FORMATS.find((format) => family.endsWith(formatName(format)));
 }

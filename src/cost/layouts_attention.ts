@@ -1,10 +1,11 @@
 /** Layouts of attention and of what prepares it. */
 import type { PackParams } from '../kernels/kv_pack.ts';
-import { type AttentionParams, seenPositions, sliceLength } from '../kernels/mfa_decode.ts';
+import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
+import { sliceLength, usedSlices } from '../kernels/slices.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
 import type { Work } from './work.ts';
@@ -23,12 +24,11 @@ const COLUMNS = 16;
 function slices(call: LaidOut, keys: number, group: number, units: Work['units']): Layout {
   const p = call.params as AttentionParams;
   const seen = seenPositions(p);
-  const length = sliceLength(p, seen);
-  const slice = Math.min(length, seen);
+  const slice = Math.min(sliceLength(p, seen), seen);
   const groups = p.kvHeads * ceilDiv(p.heads / p.kvHeads, group);
   return {
     family: `${call.kernel.name} ${p.kv}`,
-    workgroups: ceilDiv(seen, length) * p.tokens * groups,
+    workgroups: usedSlices(p, seen) * p.tokens * groups,
     depth: ceilDiv(slice, keys),
     groupFlops: 4 * ceilDiv(slice, keys) * keys * group * p.D,
     units,
@@ -58,8 +58,7 @@ function mfaQuad(call: LaidOut): Layout {
 
 function mfaCombine(call: LaidOut): Layout {
   const p = call.params as AttentionParams;
-  const seen = seenPositions(p);
-  const used = ceilDiv(seen, sliceLength(p, seen));
+  const used = usedSlices(p, seenPositions(p));
   const abreast = COMBINE_AHEAD * Math.min(16, Math.floor(COMBINE / (padRow(p.D) / 4)));
   return {
     family: 'mfa_combine',

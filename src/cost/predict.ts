@@ -1,10 +1,9 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
-import { BLOCK_FORMATS } from '../formats/blocks.ts';
-import { GROUP_FORMATS } from '../formats/groups.ts';
 import type { Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
+import { formatOf } from './layout.ts';
 import { type Work, workOf } from './work.ts';
 
 /** What a prediction depends on beside plan and calibration. */
@@ -105,10 +104,9 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
 export function lawOf(calibration: Calibration, family: string): Law {
   const found = Object.hasOwn(calibration.families, family) ? calibration.families[family] : undefined;
   if (found === undefined) {
-    // Families of compressed weights end with their format, and are probed when asked for.
-    const format = family.split(' ').at(-1) ?? '';
-    const known = Object.hasOwn(BLOCK_FORMATS, format) || Object.hasOwn(GROUP_FORMATS, format);
-    const command = known ? `step3 calibrate --formats ${format}` : 'step3 calibrate';
+    // Those of compressed weights are probed when asked for.
+    const format = formatOf(family);
+    const command = format === undefined ? 'step3 calibrate' : `step3 calibrate --formats ${format}`;
     throw new InputError(
       'calibration',
       `the kernel family '${family}', made with the same options (${command})`,

@@ -15,6 +15,12 @@ export interface RowFormat {
   readonly group?: number | undefined;
 }
 
+/** Every format of compressed rows. */
+export const COMPRESSED_FORMATS = [
+  ...Object.keys(BLOCK_FORMATS),
+  ...Object.keys(GROUP_FORMATS),
+] as readonly WeightFormat[];
+
 /** Rows in the form of files, and their scales where those stand apart. */
 export interface FileRows {
   readonly values: Uint8Array;

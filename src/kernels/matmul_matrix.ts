@@ -41,35 +41,27 @@ const layout = (TM: number, TN: number, SG_M: number, SG_N: number, SG_K: number
 type Layouts = readonly [many: MatrixLayout, some: MatrixLayout, few: MatrixLayout];
 
 const WIDEST = layout(4, 2, 2, 4, 1, 64);
-const BLOCKS_16: Layouts = [
-  layout(1, 1, 1, 2, 2, 128),
-  layout(1, 1, 1, 1, 4, 128),
-  layout(1, 1, 1, 1, 8, 256),
-];
-const BLOCKS_64: Layouts = [
-  layout(2, 2, 2, 1, 2, 64),
-  layout(2, 2, 2, 2, 2, 128),
-  layout(2, 1, 2, 1, 4, 128),
-];
 
+/** Of tiles of 16 and of 64 tokens. */
+interface Narrow {
+  readonly of16: Layouts;
+  readonly of64: Layouts;
+}
+const BLOCKS: Narrow = {
+  of16: [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 128), layout(1, 1, 1, 1, 8, 256)],
+  of64: [layout(2, 2, 2, 1, 2, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 1, 2, 1, 4, 128)],
+};
 /** Of compressed weights, an invocation has at least a unit of 32 columns to fetch. */
-const UNITS_16: Layouts = [
-  layout(1, 1, 1, 2, 2, 128),
-  layout(1, 1, 1, 2, 2, 128),
-  layout(1, 1, 1, 1, 4, 256),
-];
-const UNITS_64: Layouts = [layout(2, 2, 2, 2, 1, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)];
+const UNITS: Narrow = {
+  of16: [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 256)],
+  of64: [layout(2, 2, 2, 2, 1, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)],
+};
 
 /** How a workgroup is laid out. Experts have many workgroups together, however few rows each has. */
 function matrixLayout({ format, tile, source, shard }: LinearParams): MatrixLayout {
   if (tile > 64) return WIDEST;
-  const [many, some, few] = isPlain(format)
-    ? tile > 16
-      ? BLOCKS_64
-      : BLOCKS_16
-    : tile > 16
-      ? UNITS_64
-      : UNITS_16;
+  const { of16, of64 } = isPlain(format) ? BLOCKS : UNITS;
+  const [many, some, few] = tile > 16 ? of64 : of16;
   if (source.kind === 'grouped' || shard.rowCount >= 20_000) return many;
   return shard.rowCount >= 4096 ? some : few;
 }

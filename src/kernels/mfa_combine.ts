@@ -9,21 +9,19 @@ import {
   attentionCheck,
   attentionShapes,
   groupedBench,
-  MATRIX_SLICES,
   partialDims,
   seenPositions,
-  sliceLength,
   uncoveredShapes,
 } from './mfa_decode.ts';
 import { firstSeen, placesArray } from './paged.ts';
+import { OCCUPYING, usedSlices } from './slices.ts';
 
 /** `gates` is absent where heads have none. */
 export type CombineHeadsParams = AttentionParams & { readonly gates?: GatesAt };
 
 /** Slices that the query at `position` has results in. */
 function usedSplits(p: AttentionParams, position: number): number {
-  const before = position - firstSeen(position, p.window);
-  return Math.floor(before / sliceLength(p, before + 1)) + 1;
+  return usedSlices(p, position + 1 - firstSeen(position, p.window));
 }
 
 export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeadsParams>({
@@ -76,8 +74,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
     }
   },
   cost(p) {
-    const seen = seenPositions(p);
-    const used = Math.ceil(seen / sliceLength(p, seen));
+    const used = usedSlices(p, seenPositions(p));
     return {
       flops: p.tokens * used * p.heads * p.D * 2, // weight and add every partial result
       bytesRead:
@@ -118,6 +115,6 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
         },
       },
     ],
-    bench: [...attentionBench('f16', MATRIX_SLICES), ...groupedBench()],
+    bench: [...attentionBench('f16', OCCUPYING.ahead), ...groupedBench()],
   },
 });

@@ -14,6 +14,7 @@ import {
   poisonedCache,
   scatteredPages,
 } from './paged.ts';
+import { contextSlices, OCCUPYING, sliceLength, usedSlices } from './slices.ts';
 
 export interface AttentionParams {
   /** Rows of q_rope, and the range of them that this call handles (its partial results start at 0). */
@@ -30,7 +31,7 @@ export interface AttentionParams {
   readonly sequences: number;
   readonly maxPages: number;
   readonly pages: number;
-  /** Slices of what a query sees, at most; their positions are a multiple of splitLen (see {@link sliceLength}). */
+  /** Slices of what a query sees, at most; their positions are a multiple of splitLen (see `slices.ts`). */
   readonly splits: number;
   readonly splitLen: number;
   /** Longest context that the call is costed for. */
@@ -55,14 +56,6 @@ function headGroups(p: AttentionParams): number {
 /** Most positions that a query of the call sees. */
 export function seenPositions(p: AttentionParams): number {
   return Math.min(p.context, p.window ?? p.context);
-}
-
-/**
- * Positions in each slice of the `seen` that a query sees: the smallest multiple of splitLen of which splits suffice. So each
- * token's slices are alike, whatever the longest context of the call.
- */
-export function sliceLength(p: Pick<AttentionParams, 'splits' | 'splitLen'>, seen: number): number {
-  return p.splitLen * ceilDiv(seen, p.splits * p.splitLen);
 }
 
 /** Checks shared with mfa_combine. */
@@ -176,7 +169,7 @@ export const mfa_decode: Kernel<AttentionParams> = defineKernel<AttentionParams>
       bytesRead:
         p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * headGroups(p) + // K and V rows, once per group of heads
         p.tokens * p.heads * p.D * 4, // q
-      bytesWritten: p.tokens * ceilDiv(seen, sliceLength(p, seen)) * p.heads * (p.D + 2) * 4, // partial results
+      bytesWritten: p.tokens * usedSlices(p, seen) * p.heads * (p.D + 2) * 4, // partial results
     };
   },
   tolerance: { abs: 1e-4, rel: 2e-5, cosine: 1e-9 },
@@ -299,17 +292,17 @@ export function uncoveredShapes(): Shape<AttentionParams>[] {
   ];
 }
 
-/** Slices in all that occupy a large GPU with mfa_matrix: one for each of its multiprocessors. */
-export const MATRIX_SLICES = 128;
-
-/** Benchmark shapes of attention: full batches at one context, cut as plans do it into about `slices` in all. */
-export function attentionBench(kv: KvFormat = 'f16', slices = 512): Shape<AttentionParams>[] {
+/** Benchmark shapes of attention: full batches at one context, cut as plans do it to occupy so many `workgroups`. */
+export function attentionBench(
+  kv: KvFormat = 'f16',
+  workgroups: number = OCCUPYING.plain,
+): Shape<AttentionParams>[] {
   const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => {
-    const length = Math.min(8192, Math.max(64, ceilDiv(ceilDiv(context * batch, slices), 32) * 32));
+    const { splits, splitLen } = contextSlices(context, batch, workgroups);
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     return {
       name: `${heads} heads of 256, batch ${batch}, context ${context}${labelOf(kv)}`,
-      params: attentionCase(heads, 256, kv, ceilDiv(context, length), length, places),
+      params: attentionCase(heads, 256, kv, splits, splitLen, places),
       set,
     };
   };
@@ -329,12 +322,12 @@ export function groupedBench(kv: KvFormat = 'f16'): Shape<AttentionParams>[] {
   const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> => {
     const heads = window === undefined ? 64 : 96;
     const seen = Math.min(context, window ?? context);
-    const length = Math.min(4096, Math.max(64, ceilDiv(ceilDiv(seen * batch * 8, 512), 32) * 32));
+    const { splits, splitLen } = contextSlices(seen, batch * 8, OCCUPYING.plain);
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
     return {
       name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}${labelOf(kv)}`,
-      params: groupedHeads(heads, 8, 128, kv, ceilDiv(seen, length), length, places, ring),
+      params: groupedHeads(heads, 8, 128, kv, splits, splitLen, places, ring),
       set: 'real',
     };
   };

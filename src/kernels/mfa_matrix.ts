@@ -1,14 +1,9 @@
 /** mfa_decode on matrix units: heads of 256 elements over a cache of 16 or 8 bits. */
 import { KernelError } from '../errors.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
-import {
-  type AttentionParams,
-  attentionBench,
-  attentionCase,
-  MATRIX_SLICES,
-  mfa_decode,
-} from './mfa_decode.ts';
+import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
 import { PAGE } from './paged.ts';
+import { OCCUPYING } from './slices.ts';
 
 /** What the text is written for. */
 const HEAD_DIM = 256;
@@ -79,6 +74,6 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
         ]),
       })),
     ],
-    bench: [...attentionBench('f16', MATRIX_SLICES), ...attentionBench('fp8', MATRIX_SLICES)],
+    bench: [...attentionBench('f16', OCCUPYING.ahead), ...attentionBench('fp8', OCCUPYING.ahead)],
   },
 });

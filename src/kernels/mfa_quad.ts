@@ -16,6 +16,7 @@ import {
   seenPositions,
 } from './mfa_decode.ts';
 import { type KvFormat, PAGE } from './paged.ts';
+import { usedSlices } from './slices.ts';
 
 /**
  * One slice gives attention's output (`attn`), with the head-wise gate if there is one; several give partial results for
@@ -166,7 +167,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   },
   cost(p) {
     const seen = seenPositions(p);
-    const partial = p.tokens * ceilDiv(seen, p.splitLen) * p.heads * (p.D + 2) * 4;
+    const partial = p.tokens * usedSlices(p, seen) * p.heads * (p.D + 2) * 4;
     return {
       flops: p.tokens * seen * p.heads * p.D * 4, // QKᵀ and PV, 2 each
       bytesRead:

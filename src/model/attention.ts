@@ -9,6 +9,7 @@ import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
+import { contextSlices, OCCUPYING, type Slices } from '../kernels/slices.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { pairsHeads, qkvLayout, type WeightLayout } from '../weights/layout.ts';
 import { denseTiling, planLinear } from './linear.ts';
@@ -17,13 +18,6 @@ import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts
 
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
-
-/** Workgroups that are enough to occupy a large GPU, with kernels that fetch ahead and the one that does not. */
-const TARGET_WORKGROUPS = { ahead: 128, plain: 512 } as const;
-
-/** Positions that slices have at least, of which their lengths are multiples, and that they should have at most. */
-const LEAST_SLICE = 64;
-const MOST_SLICE = 8192;
 
 /**
  * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. With
@@ -171,11 +165,8 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 }
 
 /** How the attention core of a step is computed. */
-interface Core {
+interface Core extends Slices {
   readonly kernel: typeof mfa_quad | typeof mfa_decode | typeof mfa_matrix;
-  /** Slices of what a query sees, and what their lengths are multiples of. */
-  readonly splits: number;
-  readonly splitLen: number;
 }
 
 /** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
@@ -194,18 +185,13 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
   if (bytes <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
     const tile = quadKeys(D);
     if (seen <= WHOLE_TILES * tile) return { kernel: mfa_quad, splits: 1, splitLen: seen };
-    const length = ceilDiv(seen * shape.tokens * quads, TARGET_WORKGROUPS.ahead);
+    const length = ceilDiv(seen * shape.tokens * quads, OCCUPYING.ahead);
     return sliced(mfa_quad, ceilDiv(length, tile) * tile);
   }
-  const target = matrix ? TARGET_WORKGROUPS.ahead : TARGET_WORKGROUPS.plain;
   const each = shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
-  // Enough to fill the GPU with few tokens, and few enough to keep partial results few. What a query sees may be half of
-  // `seen`: kernels cut that into as many slices, all alike.
-  const splits = Math.min(
-    ceilDiv(seen, LEAST_SLICE),
-    Math.max(ceilDiv(target, each), ceilDiv(seen, MOST_SLICE)),
-  );
-  return { kernel: matrix ? mfa_matrix : mfa_decode, splits, splitLen: LEAST_SLICE };
+  return matrix
+    ? { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) }
+    : { kernel: mfa_decode, ...contextSlices(seen, each, OCCUPYING.plain) };
 }
 
 /** The attention core over ranges of tokens small enough for the partial results. */

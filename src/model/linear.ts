@@ -1,5 +1,5 @@
 /** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
-import { isPlain, type RowFormat } from '../formats/index.ts';
+import { isPlain } from '../formats/index.ts';
 import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { LinearParams, RowSource } from '../kernels/linear.ts';
@@ -8,7 +8,7 @@ import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import { shardGroups } from './shards.ts';
@@ -86,25 +86,26 @@ const COMPRESSED_ROWS = 3;
 /** The same for experts, by how many rows each gets on average: without matrix units. */
 const COMPRESSED_EACH = 2;
 
+/** Whether the format of all rows of `weights` is one that `fits`. */
+function everyFormat(weights: readonly WeightMatrix[], fits: (format: WeightFormat) => boolean): boolean {
+  return weights.every(({ shards }) => shards.every(({ format }) => fits(format)));
+}
+
 /** Whether weights are compressed, all of them. */
 function isCompressed(...weights: readonly WeightMatrix[]): boolean {
-  return weights.every(({ shards }) => shards.every(({ format }) => !isPlain(format)));
+  return everyFormat(weights, (format) => !isPlain(format));
 }
 
 /** Whether layers may use matrix units: their factors are binary16, which would take precision from f32 weights. */
 function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): boolean {
-  const fits = ({ format }: RowFormat) => format !== 'f32';
-  return shape.matrixUnits && weights.every(({ shards }) => shards.every(fits));
+  return shape.matrixUnits && everyFormat(weights, (format) => format !== 'f32');
 }
 
 /** Tiles of 128 x 128 below which more and smaller ones are faster, as most of the GPU would be idle. */
 const WIDEST_TILES = 64;
 
-/** Rows of x that matrix units handle together, for `rows` of them and `out` rows of weights. */
-function matrixTile(rows: number, out: number): number {
-  if (rows <= 16) return 16;
-  return rows <= 64 || ceilDiv(rows, 128) * ceilDiv(out, 128) < WIDEST_TILES ? 64 : 128;
-}
+/** Rows of x that matrix units handle together, of `rows` with the same weights. */
+const matrixTile = (rows: number): number => (rows <= 16 ? 16 : rows <= 64 ? 64 : 128);
 
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
@@ -113,7 +114,8 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
   if (small) return matvecTiling(rows);
   if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
-    return { kernel: matmul_matrix, tile: matrixTile(rows, weights.rows) };
+    const idle = ceilDiv(rows, 128) * ceilDiv(weights.rows, 128) < WIDEST_TILES;
+    return { kernel: matmul_matrix, tile: Math.min(matrixTile(rows), idle ? 64 : 128) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
@@ -135,7 +137,7 @@ export function expertTiling(
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
   if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH) {
-    return { kernel: matmul_matrix, tile: each <= 16 ? 16 : each <= 64 ? 64 : 128 };
+    return { kernel: matmul_matrix, tile: matrixTile(each) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
