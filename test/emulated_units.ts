@@ -46,7 +46,7 @@ fn half_w(at: u32, row: u32, k: u32) -> f32 {
 fn emulated_store(at: u32, c: Sums) {
   for (var i = 0u; i < 8u + (params.row_count >> 31u); i++) {
     let e = emulated_lane + i * 32u;
-    xs[at + e / 16u * 4u * TN + e % 16u / 4u][e % 4u] = bitcast<u32>(c.v[i]);
+    xs[at + e / 16u * 4u * PAIR + e % 16u / 4u][e % 4u] = bitcast<u32>(c.v[i]);
   }
 }
 `;
@@ -61,7 +61,7 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
   [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD(_W)?\)/g, '$1($2)'],
   [/subgroupMatrixMultiplyAccumulate\(/g, 'emulated_products('],
-  [/subgroupMatrixStore<row_major>\(&xs, (.*), (c\d), 4u \* TN\)/g, 'emulated_store($1, $2)'],
+  [/subgroupMatrixStore<row_major>\(&xs, (.*), (c\d), 4u \* PAIR\)/g, 'emulated_store($1, $2)'],
 ];
 
 /** Of units of compressed weights: a bound that is not constant, too. */

@@ -211,7 +211,7 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
       `12 experts ${N}x${columns(K, row)}, ${pairs} pairs in ${tile}s${label(row)}`,
       grouped(12, N, columns(K, row), pairs, 1, tile, row),
     );
-  // How a workgroup is laid out depends on N: below 4096, below 20,000, and above.
+  // How a workgroup is laid out depends on N: below 4096, below 20,000, and above; of 128 tokens, on the number of tiles.
   return [
     ...[call(16, 240, 3328, 13), call(16, 1744, 416, 16), call(16, 1744, 3328, 16)],
     ...[call(16, 3392, 1664, 7), call(16, 3392, 13312, 16), call(16, 1744, 3328, 16, CACHED)],
@@ -231,7 +231,8 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
     ...[call(64, 20480, 1664, 64), call(64, 30208, 3328, 40), call(64, 30208, 6656, 64)],
     ...[call(64, 60032, 416, 64), call(64, 20480, 416, 64, CACHED)],
     ...[call(128, 240, 3328, 100), call(128, 1744, 416, 128), call(128, 5872, 3328, 128)],
-    ...[call(128, 11776, 3328, 200), call(128, 60032, 416, 128), call(128, 30208, 1664, 128)],
+    ...[call(128, 7600, 13312, 128), call(128, 3392, 1664, 300), call(128, 11776, 3328, 200)],
+    ...[call(128, 60032, 416, 128), call(128, 30208, 1664, 128), call(128, 20480, 6656, 256)],
     ...[experts(16, 208, 416, 60), experts(16, 1744, 416, 48), experts(16, 1744, 3328, 60)],
     ...[experts(16, 5872, 1664, 48), experts(16, 592, 3328, 240), experts(16, 5872, 3328, 60)],
     experts(16, 5872, 6656, 60),

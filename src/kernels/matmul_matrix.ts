@@ -1,6 +1,6 @@
 /** Linear layer for many tokens, of 16-bit or compressed weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
-import { isPlain, padRow } from '../tensor.ts';
+import { ceilDiv, isPlain, padRow } from '../tensor.ts';
 import type { Constants } from '../wgsl/specialise.ts';
 import { formatBench, matrixShapes } from './format_cases.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
@@ -32,15 +32,28 @@ interface MatrixLayout {
 const MATRIX_TILES: readonly number[] = [16, 64, 128];
 
 /** Of `tile` tokens: what a workgroup is made of, chosen by measurement. Where rows are few, subgroups share the columns. */
-const layout = (TM: number, TN: number, SG_M: number, SG_N: number, SG_K: number, DEPTH: number) => ({
+const layout = (
+  TM: number,
+  TN: number,
+  SG_M: number,
+  SG_N: number,
+  SG_K: number,
+  DEPTH: number,
+  AHEAD = 2,
+) => ({
   rows: 16 * TN * SG_N,
-  constants: { TM, TN, SG_M, SG_N, SG_K, DEPTH },
+  constants: { TM, TN, SG_M, SG_N, SG_K, DEPTH, AHEAD },
 });
 
 /** Layouts by the number of rows: many, some, few. */
 type Layouts = readonly [many: MatrixLayout, some: MatrixLayout, few: MatrixLayout];
 
-const WIDEST = layout(4, 2, 2, 4, 1, 64);
+/** Of tiles of 128 tokens. Sums of 4 x 4 products make most of what is staged, but leave a workgroup few subgroups. */
+const WIDEST = layout(4, 4, 2, 2, 1, 32, 1);
+const WIDEST_FEW = layout(4, 2, 2, 4, 1, 64);
+
+/** Tiles of 128 x 128 from which there are workgroups enough for {@link WIDEST}. */
+const WIDEST_MANY = 160;
 
 /** Of tiles of 16 and of 64 tokens. */
 interface Narrow {
@@ -54,12 +67,16 @@ const BLOCKS: Narrow = {
 /** Of compressed weights, an invocation has at least a unit of 32 columns to fetch. */
 const UNITS: Narrow = {
   of16: [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 256)],
-  of64: [layout(2, 2, 2, 2, 1, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)],
+  of64: [layout(2, 4, 2, 1, 2, 64, 1), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)],
 };
 
 /** How a workgroup is laid out. Experts have many workgroups together, however few rows each has. */
-function matrixLayout({ format, tile, source, shard }: LinearParams): MatrixLayout {
-  if (tile > 64) return WIDEST;
+function matrixLayout({ format, tokens, tile, source, shard }: LinearParams): MatrixLayout {
+  if (tile > 64) {
+    const many =
+      source.kind === 'grouped' || ceilDiv(tokens, 128) * ceilDiv(shard.rowCount, 128) >= WIDEST_MANY;
+    return many ? WIDEST : WIDEST_FEW;
+  }
   const { of16, of64 } = isPlain(format) ? BLOCKS : UNITS;
   const [many, some, few] = tile > 16 ? of64 : of16;
   if (source.kind === 'grouped' || shard.rowCount >= 20_000) return many;
@@ -154,6 +171,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'wide: some rows', params: dense(4100, 136, 20, { tile: 64 }) },
       { name: 'wide: many rows', params: dense(20_010, 72, 40, { tile: 64 }) },
       { name: 'widest: one over', params: dense(140, 72, 130, { tile: 128 }) },
+      { name: 'widest: many tiles', params: dense(10_250, 40, 130, { tile: 128 }) },
+      { name: 'widest: experts', params: grouped(3, 140, 72, 300, 1, 128) },
       { name: 'residual', params: dense(50, 50, 30, { tile: 16, out: 'add' }) },
       { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },
       {

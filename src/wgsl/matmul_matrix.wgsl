@@ -1,7 +1,7 @@
 // y[token, n] = out( sum_k x[token, k] * w[n, k] ) on matrix units: 16 x 16 x 16 products of binary16 with f32 sums.
 //
 // A workgroup of SG_M x SG_N subgroups computes a tile of TOKENS x ROWS. Columns are staged DEPTH at a time in workgroup
-// memory as binary16; those of the next two rounds are already on their way, in registers of their own, while the present
+// memory as binary16; those of the next round or two are already on their way, in registers of their own, while the present
 // ones are multiplied. Rounds are written out in pairs, because registers have no indices. Tiles of tokens follow each other
 // fastest: those that read the same rows of w run at one time.
 //
@@ -15,11 +15,12 @@
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 const TM: u32 = 1u;         // products of a subgroup along tokens: 1, 2 or 4
-const TN: u32 = 1u;         // products of a subgroup along rows of w: 1 or 2
+const TN: u32 = 1u;         // products of a subgroup along rows of w: 1, 2 or 4
 const SG_M: u32 = 1u;       // subgroups along tokens
 const SG_N: u32 = 4u;       // subgroups along rows of w
 const SG_K: u32 = 1u;       // subgroups that share the staged columns
 const DEPTH: u32 = 64u;     // columns staged at a time, a multiple of 32
+const AHEAD: u32 = 2u;      // rounds on their way: 1 or 2; sums of 4 x 4 products leave registers for one
 const SIZE: u32 = 32u;      // invocations of a subgroup
 
 const BLOCKS: u32 = (K + 7u) / 8u;
@@ -77,27 +78,39 @@ fn main(
   var w_odd: Weights;
   fetch_x(&x_even, &x_at, 0u);
   fetch_w(&w_even, &rows, li, 0u);
-  fetch_x(&x_odd, &x_at, STEPS);
-  fetch_w(&w_odd, &rows, li, STEPS);
+  if (AHEAD == 2u) {
+    fetch_x(&x_odd, &x_at, STEPS);
+    fetch_w(&w_odd, &rows, li, STEPS);
+  }
 
   var sums: Products;
   for (var block = 0u; block < BLOCKS; block += 2u * STEPS) {
     stage_x(&x_even, li, block);
     stage_w(&w_even, li, block);
     workgroupBarrier();
-    if (block + 2u * STEPS < BLOCKS) {
-      fetch_x(&x_even, &x_at, block + 2u * STEPS);
-      fetch_w(&w_even, &rows, li, block + 2u * STEPS);
+    if (block + AHEAD * STEPS < BLOCKS) {
+      fetch_x(&x_even, &x_at, block + AHEAD * STEPS);
+      fetch_w(&w_even, &rows, li, block + AHEAD * STEPS);
     }
     multiply(&sums, subgroup);
     workgroupBarrier();
     if (block + STEPS < BLOCKS) {
-      stage_x(&x_odd, li, block + STEPS);
-      stage_w(&w_odd, li, block + STEPS);
+      if (AHEAD == 2u) {
+        stage_x(&x_odd, li, block + STEPS);
+        stage_w(&w_odd, li, block + STEPS);
+      } else {
+        stage_x(&x_even, li, block + STEPS);
+        stage_w(&w_even, li, block + STEPS);
+      }
       workgroupBarrier();
-      if (block + 3u * STEPS < BLOCKS) {
-        fetch_x(&x_odd, &x_at, block + 3u * STEPS);
-        fetch_w(&w_odd, &rows, li, block + 3u * STEPS);
+      if (block + (1u + AHEAD) * STEPS < BLOCKS) {
+        if (AHEAD == 2u) {
+          fetch_x(&x_odd, &x_at, block + 3u * STEPS);
+          fetch_w(&w_odd, &rows, li, block + 3u * STEPS);
+        } else {
+          fetch_x(&x_even, &x_at, block + 2u * STEPS);
+          fetch_w(&w_even, &rows, li, block + 2u * STEPS);
+        }
       }
       multiply(&sums, subgroup);
       workgroupBarrier();

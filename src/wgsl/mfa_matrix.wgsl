@@ -3,7 +3,8 @@
 //
 // Workgroup (split, token, head group): up to 64 query heads against a slice of the positions up to the token's own, 32 keys
 // at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
-// tiles of 16 heads, by two sides (16 of the keys for the scores, 128 of the columns for the values).
+// tiles of 16 heads, by two sides (16 of the keys) for the scores; two pairs of tiles, by four quarters of the columns, for
+// the values.
 //   1. the next keys and values are fetched while the present ones, staged as binary16, are worked on;
 //   2. scores Q Kᵀ (f32), in units of powers of two;
 //   3. softmax: four invocations per head; weights are relative to a reference that only moves when a score exceeds it by
@@ -78,6 +79,8 @@ fn main(
   let sg = subgroup % 8u;
   let ht = sg % 4u;
   let side = sg / 4u;
+  let pair = sg % 2u;     // of tiles of heads, whose sums the subgroup makes
+  let quarter = sg / 2u;  // of the columns of these
   let lane = li % SIZE;
   let table = place.x * params.max_pages;
 
@@ -237,48 +240,45 @@ fn main(
     }
     if (workgroupUniformLoad(&moved[0]) != 0u && base > begin) {
       subgroupMatrixStore<row_major>(&s, sg * 64u, c0, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u, lane);
       c0 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c1, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u, lane);
       c1 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c2, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u, lane);
       c2 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c3, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u, lane);
       c3 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c4, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u + 1u, lane);
       c4 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c5, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u + 1u, lane);
       c5 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c6, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u + 1u, lane);
       c6 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
       subgroupMatrixStore<row_major>(&s, sg * 64u, c7, 4u);
-      rescale(sg, ht, lane);
+      rescale(sg, pair * 2u + 1u, lane);
       c7 = subgroupMatrixLoad<Sums, row_major>(&s, sg * 64u, 4u);
     }
     for (var part = 0u; part < KEYS / 16u; part++) {
-      let a = subgroupMatrixLoad<Left, row_major>(&p, ht * 16u * LD_P + part * 2u, LD_P);
-      c0 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 0u, LD), c0);
-      c1 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 2u, LD), c1);
-      c2 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 4u, LD), c2);
-      c3 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 6u, LD), c3);
-      c4 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 8u, LD), c4);
-      c5 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 10u, LD), c5);
-      c6 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 12u, LD), c6);
-      c7 = subgroupMatrixMultiplyAccumulate(
-        a, subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + side * 16u + 14u, LD), c7);
+      let a0 = subgroupMatrixLoad<Left, row_major>(&p, pair * 32u * LD_P + part * 2u, LD_P);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&p, (pair * 32u + 16u) * LD_P + part * 2u, LD_P);
+      let b0 = subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + quarter * 8u + 0u, LD);
+      c0 = subgroupMatrixMultiplyAccumulate(a0, b0, c0);
+      c4 = subgroupMatrixMultiplyAccumulate(a1, b0, c4);
+      let b1 = subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + quarter * 8u + 2u, LD);
+      c1 = subgroupMatrixMultiplyAccumulate(a0, b1, c1);
+      c5 = subgroupMatrixMultiplyAccumulate(a1, b1, c5);
+      let b2 = subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + quarter * 8u + 4u, LD);
+      c2 = subgroupMatrixMultiplyAccumulate(a0, b2, c2);
+      c6 = subgroupMatrixMultiplyAccumulate(a1, b2, c6);
+      let b3 = subgroupMatrixLoad<Right, row_major>(&kv, VALUES + part * 16u * LD + quarter * 8u + 6u, LD);
+      c3 = subgroupMatrixMultiplyAccumulate(a0, b3, c3);
+      c7 = subgroupMatrixMultiplyAccumulate(a1, b3, c7);
     }
     workgroupBarrier();
   }
@@ -298,12 +298,12 @@ fn main(
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 4u, c1, 16u);
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 8u, c2, 16u);
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 12u, c3, 16u);
-  store(out, head0, sg, ht, side * 128u, lane);
+  store(out, head0, sg, pair * 2u, quarter * 64u, lane);
   subgroupMatrixStore<row_major>(&kv, sg * 256u, c4, 16u);
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 4u, c5, 16u);
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 8u, c6, 16u);
   subgroupMatrixStore<row_major>(&kv, sg * 256u + 12u, c7, 16u);
-  store(out, head0, sg, ht, side * 128u + 64u, lane);
+  store(out, head0, sg, pair * 2u + 1u, quarter * 64u, lane);
 }
 
 // Multiplies the product that the subgroup left in `s` by its heads' factors. All subgroups come here together.

@@ -13,15 +13,24 @@ alias Sums = subgroup_matrix_result<f32, 16, 16>;
 struct Products {
   c00: Sums,
   c01: Sums,
+  c02: Sums,
+  c03: Sums,
   c10: Sums,
   c11: Sums,
+  c12: Sums,
+  c13: Sums,
   c20: Sums,
   c21: Sums,
+  c22: Sums,
+  c23: Sums,
   c30: Sums,
   c31: Sums,
+  c32: Sums,
+  c33: Sums,
 }
 
-const RESULT: u32 = 64u * TN;                          // blocks of four results that a subgroup writes at a time
+const PAIR: u32 = min(TN, 2u);                         // products beside each other that are written at a time
+const RESULT: u32 = 64u * PAIR;                        // blocks of four results of these
 const XS: u32 = max(TOKENS * LD, RESULT * SUBGROUPS);  // xs holds results at the end
 
 // Adds the products of what is staged.
@@ -34,32 +43,54 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
     let k = (step0 + step) * 2u;
     let k_w = (step0 + step) * STEP_W;
     var b1: Right;
+    var b2: Right;
+    var b3: Right;
     let b0 = subgroupMatrixLoad<Right, col_major>(&ws, row0 * LD_W + k_w, LD_W);
-    if (TN == 2u) {
+    if (TN >= 2u) {
       b1 = subgroupMatrixLoad<Right, col_major>(&ws, (row0 + 16u) * LD_W + k_w, LD_W);
+    }
+    if (TN == 4u) {
+      b2 = subgroupMatrixLoad<Right, col_major>(&ws, (row0 + 32u) * LD_W + k_w, LD_W);
+      b3 = subgroupMatrixLoad<Right, col_major>(&ws, (row0 + 48u) * LD_W + k_w, LD_W);
     }
     let a0 = subgroupMatrixLoad<Left, row_major>(&xs, token0 * LD + k, LD);
     (*s).c00 = subgroupMatrixMultiplyAccumulate(a0, b0, (*s).c00);
-    if (TN == 2u) {
+    if (TN >= 2u) {
       (*s).c01 = subgroupMatrixMultiplyAccumulate(a0, b1, (*s).c01);
+    }
+    if (TN == 4u) {
+      (*s).c02 = subgroupMatrixMultiplyAccumulate(a0, b2, (*s).c02);
+      (*s).c03 = subgroupMatrixMultiplyAccumulate(a0, b3, (*s).c03);
     }
     if (TM >= 2u) {
       let a1 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 16u) * LD + k, LD);
       (*s).c10 = subgroupMatrixMultiplyAccumulate(a1, b0, (*s).c10);
-      if (TN == 2u) {
+      if (TN >= 2u) {
         (*s).c11 = subgroupMatrixMultiplyAccumulate(a1, b1, (*s).c11);
+      }
+      if (TN == 4u) {
+        (*s).c12 = subgroupMatrixMultiplyAccumulate(a1, b2, (*s).c12);
+        (*s).c13 = subgroupMatrixMultiplyAccumulate(a1, b3, (*s).c13);
       }
     }
     if (TM == 4u) {
       let a2 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 32u) * LD + k, LD);
       (*s).c20 = subgroupMatrixMultiplyAccumulate(a2, b0, (*s).c20);
-      if (TN == 2u) {
+      if (TN >= 2u) {
         (*s).c21 = subgroupMatrixMultiplyAccumulate(a2, b1, (*s).c21);
+      }
+      if (TN == 4u) {
+        (*s).c22 = subgroupMatrixMultiplyAccumulate(a2, b2, (*s).c22);
+        (*s).c23 = subgroupMatrixMultiplyAccumulate(a2, b3, (*s).c23);
       }
       let a3 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 48u) * LD + k, LD);
       (*s).c30 = subgroupMatrixMultiplyAccumulate(a3, b0, (*s).c30);
-      if (TN == 2u) {
+      if (TN >= 2u) {
         (*s).c31 = subgroupMatrixMultiplyAccumulate(a3, b1, (*s).c31);
+      }
+      if (TN == 4u) {
+        (*s).c32 = subgroupMatrixMultiplyAccumulate(a3, b2, (*s).c32);
+        (*s).c33 = subgroupMatrixMultiplyAccumulate(a3, b3, (*s).c33);
       }
     }
   }
@@ -67,30 +98,42 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
 
 // Writes the results of a tile of tokens, from row `first` of w on. All subgroups come here together.
 fn store(s: ptr<function, Products>, tile: u32, first: u32, subgroup: u32, li: u32) {
-  store_row((*s).c00, (*s).c01, 0u, tile, first, subgroup, li);
+  store_pair((*s).c00, (*s).c01, 0u, 0u, tile, first, subgroup, li);
+  if (TN == 4u) {
+    store_pair((*s).c02, (*s).c03, 0u, 32u, tile, first, subgroup, li);
+  }
   if (TM >= 2u) {
-    store_row((*s).c10, (*s).c11, 16u, tile, first, subgroup, li);
+    store_pair((*s).c10, (*s).c11, 16u, 0u, tile, first, subgroup, li);
+    if (TN == 4u) {
+      store_pair((*s).c12, (*s).c13, 16u, 32u, tile, first, subgroup, li);
+    }
   }
   if (TM == 4u) {
-    store_row((*s).c20, (*s).c21, 32u, tile, first, subgroup, li);
-    store_row((*s).c30, (*s).c31, 48u, tile, first, subgroup, li);
+    store_pair((*s).c20, (*s).c21, 32u, 0u, tile, first, subgroup, li);
+    if (TN == 4u) {
+      store_pair((*s).c22, (*s).c23, 32u, 32u, tile, first, subgroup, li);
+    }
+    store_pair((*s).c30, (*s).c31, 48u, 0u, tile, first, subgroup, li);
+    if (TN == 4u) {
+      store_pair((*s).c32, (*s).c33, 48u, 32u, tile, first, subgroup, li);
+    }
   }
 }
 
-// Writes TN products that lie beside each other, of a subgroup's tokens from `token` on.
-fn store_row(c0: Sums, c1: Sums, token: u32, tile: u32, first: u32, subgroup: u32, li: u32) {
+// Writes PAIR products that lie beside each other, of a subgroup's tokens from `token` and its rows of w from `row` on.
+fn store_pair(c0: Sums, c1: Sums, token: u32, row: u32, tile: u32, first: u32, subgroup: u32, li: u32) {
   let sg = subgroup % SUBGROUPS;
   let token0 = sg / SG_K / SG_N * (16u * TM) + token;
-  let row0 = sg / SG_K % SG_N * (16u * TN);
-  subgroupMatrixStore<row_major>(&xs, sg * RESULT, c0, 4u * TN);
-  if (TN == 2u) {
-    subgroupMatrixStore<row_major>(&xs, sg * RESULT + 4u, c1, 4u * TN);
+  let row0 = sg / SG_K % SG_N * (16u * TN) + row;
+  subgroupMatrixStore<row_major>(&xs, sg * RESULT, c0, 4u * PAIR);
+  if (TN >= 2u) {
+    subgroupMatrixStore<row_major>(&xs, sg * RESULT + 4u, c1, 4u * PAIR);
   }
   workgroupBarrier();
   // Subgroups that shared the columns share the rows of the result too.
   for (var unit = li % SIZE + sg % SG_K * SIZE; unit < RESULT; unit += SIZE * SG_K) {
-    let item = tile_item(tile, token0 + unit / (4u * TN));
-    let n = first + row0 + unit % (4u * TN) * 4u;
+    let item = tile_item(tile, token0 + unit / (4u * PAIR));
+    let n = first + row0 + unit % (4u * PAIR) * 4u;
     if (item.valid && n < params.row_count) {
       var v = vec4<f32>(0.0);
       for (var part = 0u; part < SG_K; part++) {
