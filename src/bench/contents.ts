@@ -73,6 +73,8 @@ interface ExpertChoices {
   readonly experts: number;
   readonly topK: number;
   readonly pairs: number;
+  /** Whether each token has one more pair, of a shared expert after the others, which all lie in the same call. */
+  readonly shared: boolean;
   /** Tiles that pairs are grouped into; undefined where they are found from router logits. */
   readonly tiles: { readonly most: number; readonly size: number } | undefined;
   /** Distinct experts among all, as the declared costs expect them. */
@@ -85,13 +87,16 @@ function expertChoices(p: unknown): ExpertChoices | undefined {
   const routing = source?.kind === 'routed' ? source.routing : (p as Partial<ExpertsDownParams>).routing;
   if (routing !== undefined) {
     const { experts, topK } = routing;
-    const pairs = source === undefined ? tokens * topK : tokens;
-    return { experts, topK, pairs, tiles: undefined, expected: distinctExperts(routing, pairs / topK) };
+    const shared = source?.kind === 'routed' && source.shared === true;
+    const pairs = source === undefined ? tokens * topK : shared ? (tokens / (topK + 1)) * topK : tokens;
+    const expected = distinctExperts(routing, pairs / topK);
+    return { experts, topK, pairs, shared, tiles: undefined, expected };
   }
   if (source?.kind !== 'grouped') return undefined;
   const { experts, perX, maxTiles } = source;
   const expected = experts * (1 - (1 - 1 / experts) ** tokens);
-  return { experts, topK: perX, pairs: tokens, tiles: { most: maxTiles, size: tile }, expected };
+  const tiles = { most: maxTiles, size: tile };
+  return { experts, topK: perX, pairs: tokens, shared: false, tiles, expected };
 }
 
 /** Expert of a pair: steps of about a quarter visit all experts, different ones for the choices of a token. */
@@ -148,7 +153,7 @@ export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
     used.add(expert);
     rows++;
   }
-  const share = shard.expertCount / choices.experts;
+  const share = shard.expertCount / (choices.experts + (choices.shared ? 1 : 0));
   const moreExperts = used.size - choices.expected * share;
   const moreRows = rows - choices.pairs * share;
   // A kernel without `out` adds all results of a token up before it writes.

@@ -1,5 +1,5 @@
 /** Layouts of the kernels that multiply with weights. */
-import type { LinearParams } from '../kernels/linear.ts';
+import { type LinearParams, routedCounts } from '../kernels/linear.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
@@ -9,7 +9,7 @@ import type { WorkOptions } from './work.ts';
 function activeTiles(p: LinearParams, even = false): number {
   const { source, shard } = p;
   if (source.kind === 'routed') {
-    return (p.tokens * shard.expertCount) / source.routing.experts;
+    return (p.tokens * shard.expertCount) / routedCounts(source).experts;
   }
   if (source.kind !== 'grouped') return ceilDiv(p.tokens, p.tile);
   if (!even) return shard.expertCount * expectedTiles(p.tokens, 1 / source.experts, p.tile);

@@ -4,7 +4,7 @@ import type { RowFormat } from '../formats/index.ts';
 import type { WeightFormat } from '../tensor.ts';
 import type { Shape } from './kernel.ts';
 import { dense, grouped, type LinearParams } from './linear.ts';
-import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
+import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
 
 /** A format with widths that it allows: one that is small and, where it may be, no multiple of anything. */
 export interface FormatCase extends RowFormat {
@@ -120,6 +120,12 @@ export function unitShapes(): Shape<LinearParams>[] {
         ...{ format: 'q5_1', out: 'swiglu', buffers: [2, 2, 2, 1] },
       }),
       true,
+    ),
+    shape(
+      'experts straight from logits, and the shared one, norm',
+      routedAndShared({ experts: 4, topK: 2, renormalise: false }, 22, 352, 2, {
+        ...{ format: 'q8_0', out: 'swiglu', norm: 'rms' },
+      }),
     ),
   ];
 }

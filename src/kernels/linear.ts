@@ -36,8 +36,20 @@ export type RowSource =
   | { readonly kind: 'picked'; readonly sourceRows: number }
   /** Results are (token, choice) pairs grouped by expert; x holds tokens (`perX` = top_k) or pairs (1). */
   | { readonly kind: 'grouped'; readonly experts: number; readonly perX: number; readonly maxTiles: number }
-  /** Results are (token, choice) pairs, whose experts are found from router logits on the spot; x holds tokens. */
-  | { readonly kind: 'routed'; readonly routing: Routing };
+  /**
+   * Results are (token, choice) pairs, whose experts are found from router logits on the spot; x holds tokens. `shared`:
+   * each token has one more, of the shared expert, whose weights follow those of the others.
+   */
+  | { readonly kind: 'routed'; readonly routing: Routing; readonly shared?: boolean };
+
+/** Experts of routed pairs, and pairs of a token, the shared one included. */
+export function routedCounts({ routing, shared = false }: Extract<RowSource, { kind: 'routed' }>): {
+  readonly experts: number;
+  readonly each: number;
+} {
+  const more = shared ? 1 : 0;
+  return { experts: routing.experts + more, each: routing.topK + more };
+}
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
@@ -103,7 +115,10 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
   };
   if (p.out === 'swiglu') constants.LIMIT = p.limit ?? 0;
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
-  if (p.source.kind === 'routed') Object.assign(constants, routingConstants(p.source.routing));
+  if (p.source.kind === 'routed') {
+    const { routing, shared = false } = p.source;
+    Object.assign(constants, routingConstants(routing), { WITH_SHARED: shared });
+  }
   if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
   return constants;
 }
@@ -129,7 +144,7 @@ function outColumns(p: LinearParams): number {
 /** Rows of x. */
 export function xRows(p: LinearParams): number {
   if (p.source.kind === 'picked') return p.source.sourceRows;
-  if (p.source.kind === 'routed') return ceilDiv(p.tokens, p.source.routing.topK);
+  if (p.source.kind === 'routed') return ceilDiv(p.tokens, routedCounts(p.source).each);
   return p.source.kind === 'grouped' ? ceilDiv(p.tokens, p.source.perX) : p.tokens;
 }
 
@@ -203,7 +218,9 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
   const items = new Map<number, { x: number; y: number }[]>();
   if (p.source.kind === 'routed') {
     for (let x = 0; x < xRows(p); x++) {
-      const { experts } = chooseExperts(p.source.routing, io, x);
+      const { routing, shared } = p.source;
+      const { experts } = chooseExperts(routing, io, x);
+      if (shared === true) experts.push(routing.experts);
       experts.forEach((expert, i) => {
         items.set(expert, [...(items.get(expert) ?? []), { x, y: x * experts.length + i }]);
       });
@@ -317,13 +334,15 @@ export function linearCost(p: LinearParams): Cost {
 }
 
 function expertsOf(p: LinearParams): number {
-  if (p.source.kind === 'routed') return p.source.routing.experts;
+  if (p.source.kind === 'routed') return routedCounts(p.source).experts;
   return p.source.kind === 'grouped' ? p.source.experts : 1;
 }
 
-/** Expected number of distinct experts: among a token's own choices, or among independent uniform ones. */
+/** Expected number of distinct experts: among a token's own choices with the shared one, or independent uniform ones. */
 function touchedExperts(p: LinearParams): number {
-  if (p.source.kind === 'routed') return distinctExperts(p.source.routing, xRows(p));
+  if (p.source.kind === 'routed') {
+    return distinctExperts(p.source.routing, xRows(p)) + (p.source.shared === true ? 1 : 0);
+  }
   const experts = expertsOf(p);
   return experts * (1 - (1 - 1 / experts) ** p.tokens);
 }

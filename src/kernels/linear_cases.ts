@@ -43,3 +43,20 @@ export function routed(
     ...rest,
   });
 }
+
+/** The same with a shared expert after them, in a buffer of its own. */
+export function routedAndShared(
+  routing: Routing,
+  N: number,
+  K: number,
+  tokens: number,
+  rest: Partial<LinearParams> = {},
+): LinearParams {
+  const { experts, topK } = routing;
+  return dense(N, K, tokens * (topK + 1), {
+    source: { kind: 'routed', routing, shared: true },
+    shard: { expertBegin: 0, expertCount: experts + 1, rowBegin: 0, rowCount: N },
+    buffers: [experts, 1],
+    ...rest,
+  });
+}

@@ -18,7 +18,7 @@ import {
   linearWorkgroups,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
-import { fusedQkv, queryHeads, routed } from './linear_cases.ts';
+import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
 import { walkLibs } from './weights.ts';
 
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
@@ -200,6 +200,20 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
           out: 'swiglu',
           norm: 'rms',
           buffers: [2, 2, 2, 1],
+        }),
+      },
+      {
+        name: 'experts straight from logits, and the shared one',
+        params: routedAndShared({ experts: 6, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
+          out: 'swiglu',
+          norm: 'rms',
+        }),
+      },
+      {
+        name: 'experts in two buffers, and the shared one in a third',
+        params: routedAndShared({ experts: 4, topK: 3, renormalise: false }, 18, 64, 2, {
+          format: 'f32',
+          buffers: [2, 2, 1],
         }),
       },
       {

@@ -36,7 +36,12 @@ export interface ExpertsDownParams {
   readonly buffers?: Buffers;
   /** Whether this call adds the shared expert's part; where experts are split, those that hold the first one. */
   readonly withShare: boolean;
+  /** Whether x holds the shared expert's activations too, after those of each token's choices; `share_x` then is x. */
+  readonly shareInX?: boolean;
 }
+
+/** Rows of x of a token. */
+const rowsEach = (p: ExpertsDownParams): number => p.routing.topK + (p.shareInX === true ? 1 : 0);
 
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
@@ -74,6 +79,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     if (buffers !== undefined) throw new KernelError('moe_down', buffers);
     if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= 1 && rowCount >= 1))
       throw new KernelError('moe_down', `expected tokens, K, shareK, rows >= 1, got ${JSON.stringify(p)}`);
+    if (p.shareInX === true && p.shareK !== p.K)
+      throw new KernelError('moe_down', `shareK: expected ${p.K} as K in the rows of x, got ${p.shareK}`);
     if (rowBegin + rowCount > p.N || expertBegin + expertCount > p.routing.experts)
       throw new KernelError('moe_down', `shard: expected a part of the experts, got ${JSON.stringify(p)}`);
   },
@@ -81,6 +88,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     WG: workgroup(p),
     K: p.K,
     SHARE_K: p.shareK,
+    SHARE_IN_X: p.shareInX === true,
     ...weightConstants(p),
     ...buffersConstants(p.buffers),
     ...routingConstants(p.routing),
@@ -97,14 +105,20 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     ...routingBindings(p.routing, p.tokens),
     ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
     share_w: weightBinding(p, p.N, p.shareK),
-    x: { type: 'f32', dims: [p.tokens * p.routing.topK, padRow(p.K)], cols: p.K, use: 'in' },
-    share_x: { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' },
+    x: { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(p.K)], cols: p.K, use: 'in' },
+    share_x: {
+      type: 'f32',
+      dims: [p.tokens * (p.shareInX === true ? rowsEach(p) : 1), padRow(p.shareK)],
+      cols: p.shareK,
+      use: 'in',
+    },
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
   }),
   workgroups: (p) => [ceilDiv(p.shard.rowCount, ROWS), p.tokens, 1],
   reference(p, io) {
     const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
     const { topK } = p.routing;
+    const each = rowsEach(p);
     const y = io.f('y');
     const x = io.f('x');
     const w = buffersMatrix(p.buffers, rowCount, io);
@@ -122,12 +136,13 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         let sum = 0;
         if (p.withShare) {
           io.m('share_w').row(n, shareRow);
-          sum += dot(shareRow, io.f('share_x'), t * padRow(p.shareK), p.shareK);
+          const at = p.shareInX === true ? t * each + topK : t;
+          sum += dot(shareRow, io.f('share_x'), at * padRow(p.shareK), p.shareK);
         }
         experts.forEach((expert, i) => {
           if (expert < expertBegin || expert >= expertBegin + expertCount) return;
           w.row((expert - expertBegin) * rowCount + r, row);
-          sum += weights[i] * dot(row, x, (t * topK + i) * padRow(p.K), p.K);
+          sum += weights[i] * dot(row, x, (t * each + i) * padRow(p.K), p.K);
         });
         y[t * padRow(p.N) + n] += sum;
       }
@@ -173,6 +188,14 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           shard: { expertBegin: 2, expertCount: 3, rowBegin: 0, rowCount: 24 },
           withShare: false,
         }),
+      },
+      {
+        name: 'the shared expert in the rows of x',
+        params: downCase(3, 5, 2, 20, 20, 13, { shareInX: true }),
+      },
+      {
+        name: 'q8_0, the shared expert in the rows of x',
+        params: downCase(2, 4, 2, 64, 64, 12, { format: 'q8_0', shareInX: true }),
       },
       {
         name: 'five experts in two buffers',

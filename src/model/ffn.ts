@@ -11,7 +11,7 @@ import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
-import { shardGroups } from './shards.ts';
+import { type ShardGroup, shardGroups, withShared } from './shards.ts';
 import { matrixOf, type StepShape } from './step.ts';
 
 /** Tokens up to which every (token, choice) pair reads its expert for itself, whatever the experts. */
@@ -19,6 +19,9 @@ const TOKENWISE_TOKENS = 4;
 
 /** Most experts among which every workgroup chooses again instead of waiting for a dispatch that does it once. */
 const TOKENWISE_EXPERTS = 512;
+
+/** Weights of a shared expert that several tokens may read each for itself, as they come from a cache. */
+const SHARED_WEIGHTS = 2 ** 22;
 
 /** Every (token, choice) pair for itself. */
 const ROUTED_TILING: Tiling = { kernel: matvec, tile: 1 };
@@ -142,37 +145,55 @@ function routingSlots(at: string, routing: Routing): Record<string, string> {
     : { router_logits };
 }
 
-/** Shared and routed experts of few tokens: both activations, then all down projections and the residual in one. */
-function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }: MoeFacts): void {
+/**
+ * Buffers of the gate and up projections of all experts and the shared one, where one call can compute both: it takes the
+ * shared one for an expert that every token chooses.
+ */
+function gateUpTogether(
+  { layout, shape }: FfnCall,
+  at: string,
+  { limit, shareLimit }: MoeFacts,
+  others: number,
+): ShardGroup | undefined {
+  const shared = matrixOf(layout, `${at}.share_expert.gate_up_proj`);
+  if (limit !== shareLimit || (shape.tokens > 1 && shared.rows * shared.cols > SHARED_WEIGHTS))
+    return undefined;
+  return withShared(matrixOf(layout, `${at}.moe.gate_up_proj`), shared, STORAGE_BUFFERS - others);
+}
+
+/** Shared and routed experts of few tokens: the activations, then all down projections and the residual in one. */
+function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
   const { plan, config, layout, shape } = call;
+  const { routing, limit, shareLimit } = facts;
   const chosen = routingSlots(`${at}.moe`, routing);
-  const pairs = shape.tokens * routing.topK;
+  const slots = { x: 'h', y: 'expert_act', gamma: call.gamma };
+  const together = gateUpTogether(call, at, facts, Object.keys({ ...slots, ...chosen }).length);
+  const shared = together !== undefined;
   planLinear(plan, {
-    rows: pairs,
+    ...slots,
+    rows: shape.tokens * (routing.topK + (shared ? 1 : 0)),
     xRows: shape.tokens,
     weights: matrixOf(layout, `${at}.moe.gate_up_proj`),
-    x: 'h',
-    y: 'expert_act',
-    gamma: call.gamma,
+    ...(together === undefined ? {} : { groups: [together] }),
     eps: config.rms_norm_eps,
     out: 'swiglu',
     limit,
-    source: { kind: 'routed', routing },
+    source: { kind: 'routed', routing, ...(shared ? { shared } : {}) },
     sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });
-  planGateUp(call, `${at}.share_expert`, shareLimit);
+  if (!shared) planGateUp(call, `${at}.share_expert`, shareLimit);
   const down = matrixOf(layout, `${at}.moe.down_proj`);
   const share = matrixOf(layout, `${at}.share_expert.down_proj`);
   const others = {
     share_w: shardName(share.name, 0),
     x: 'expert_act',
-    share_x: 'ffn_act',
+    share_x: shared ? 'expert_act' : 'ffn_act',
     ...chosen,
     y: 'h',
   };
-  const together = STORAGE_BUFFERS - Object.keys(others).length;
-  for (const { shard, row, buffers, slots } of shardGroups(down, together)) {
+  const most = STORAGE_BUFFERS - Object.keys(others).length;
+  for (const { shard, row, buffers, slots } of shardGroups(down, most)) {
     plan.call(
       moe_down,
       {
@@ -186,6 +207,7 @@ function planTokenwise(call: FfnCall, at: string, { routing, limit, shareLimit }
         ...(buffers === undefined ? {} : { buffers }),
         // The buffers of the first expert hold each of its rows once.
         withShare: shard.expertBegin === 0,
+        ...(shared ? { shareInX: true } : {}),
       },
       { ...slots, ...others },
       down.name,

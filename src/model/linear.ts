@@ -11,7 +11,7 @@ import { rmsnorm } from '../kernels/rmsnorm.ts';
 import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
-import { shardGroups } from './shards.ts';
+import { type ShardGroup, shardGroups } from './shards.ts';
 import type { StepShape } from './step.ts';
 
 /** Which kernel computes a linear layer, and how many rows of x it handles together. */
@@ -42,6 +42,8 @@ const MATVEC_TILE = 4;
 /** A linear layer to be planned. */
 export interface LinearCall {
   readonly weights: WeightMatrix;
+  /** Buffers that calls bind together; as many of the weights' as there is room for when absent. */
+  readonly groups?: readonly ShardGroup[];
   readonly x: string;
   readonly y: string;
   /** Result rows. */
@@ -162,7 +164,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
   const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
   const together = tiling.kernel === matvec ? STORAGE_BUFFERS - Object.keys(others).length : 1;
-  for (const { shard, row, buffers, slots } of shardGroups(weights, together)) {
+  for (const { shard, row, buffers, slots } of call.groups ?? shardGroups(weights, together)) {
     const params: LinearParams = {
       ...row,
       tokens: call.rows,

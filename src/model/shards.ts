@@ -32,3 +32,34 @@ export function shardGroups(weights: WeightMatrix, most: number): ShardGroup[] {
   }
   return groups;
 }
+
+/**
+ * The buffers of all experts and, as one more expert in a buffer of its own, of the shared one; undefined where a call that
+ * binds `most` buffers cannot have them all, or where the shared expert has another size or format.
+ */
+export function withShared(
+  experts: WeightMatrix,
+  shared: WeightMatrix,
+  most: number,
+): ShardGroup | undefined {
+  if (most < 2) return undefined;
+  const [group, ...more] = shardGroups(experts, Math.min(most, BUFFER_NAMES.length) - 1);
+  const [own] = shardGroups(shared, 1);
+  const buffers = group.buffers ?? [group.shard.expertCount];
+  const fits =
+    more.length === 0 &&
+    group.shard.rowCount === experts.rows &&
+    buffers.every((count) => count === buffers[0]) && // or else the last has room for one more
+    shared.shards.length === 1 &&
+    shared.rows === experts.rows &&
+    shared.cols === experts.cols &&
+    own.row.format === group.row.format &&
+    own.row.group === group.row.group;
+  if (!fits) return undefined;
+  return {
+    row: group.row,
+    shard: { ...group.shard, expertCount: group.shard.expertCount + 1 },
+    buffers: [...buffers, 1],
+    slots: { ...group.slots, [BUFFER_NAMES[buffers.length]]: own.slots.w },
+  };
+}

@@ -15,10 +15,12 @@
 const WG: u32 = 64u;        // invocations of a workgroup
 const K: u32 = 64u;         // columns of w (moe_intermediate_size), whose rows are padded to BLOCKS * 8
 const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded alike
+const SHARE_IN_X: bool = false;  // share_x is x too, where a row for the shared expert follows those of a token's choices
 
 const BLOCKS: u32 = (K + 7u) / 8u;
 const X_STRIDE: u32 = BLOCKS * 8u;
 const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
+const X_EACH: u32 = TOP_K + select(0u, 1u, SHARE_IN_X);  // rows of x of a token
 const SUMS: u32 = 2u;
 const ROWS: u32 = 8u;
 
@@ -32,7 +34,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [tokens * TOP_K, X_STRIDE]
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [tokens * X_EACH, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [tokens, y_stride]
 @group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format
 @group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_BLOCKS * 8]
@@ -88,6 +90,11 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
 // Whether a bound buffer holds an expert.
 fn held(expert: u32) -> bool {
   return expert >= params.expert_begin && expert - params.expert_begin < params.expert_count;
+}
+
+// Row of share_x.
+fn share_row(token: u32) -> u32 {
+  return select(token, token * X_EACH + TOP_K, SHARE_IN_X);
 }
 
 // Rows of an expert within its buffer.

@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
+import type { LinearParams } from '../../src/kernels/linear.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
-import { PLAIN_BYTES, padRow } from '../../src/tensor.ts';
+import { PLAIN_BYTES, padRow, type WeightFormat } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
 function options(
@@ -41,7 +42,6 @@ describe('plans', () => {
     expect(names(plan, preset('step3-tiny').moe_layers[0]).slice(4)).toEqual([
       'attention layers.1.moe.gate',
       'ffn layers.1.moe.gate_up_proj',
-      'ffn layers.1.share_expert.gate_up_proj',
       'ffn layers.1.moe.down_proj',
     ]);
     expect(plan.calls[0].label).toBe('embed_tokens');
@@ -116,10 +116,10 @@ describe('plans', () => {
   });
 
   it.each([
-    { model: 'step3-mini', batch: 1, dense: 7, moe: 9 },
-    { model: 'step3-mini', batch: 4, dense: 7, moe: 9 },
+    { model: 'step3-mini', batch: 1, dense: 7, moe: 8 },
+    { model: 'step3-mini', batch: 4, dense: 7, moe: 8 },
     // At full width norms of large layers are calls of their own from 3 tokens on, and all of them above 16.
-    { model: 'step3', batch: 1, dense: 7, moe: 9 },
+    { model: 'step3', batch: 1, dense: 7, moe: 8 },
     { model: 'step3', batch: 4, dense: 8, moe: 10 },
     { model: 'step3', batch: 8, dense: 8, moe: 15 },
     { model: 'step3', batch: 64, dense: 10, moe: 17 },
@@ -146,6 +146,40 @@ describe('plans', () => {
         expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
     },
   );
+
+  it('computes the shared expert with those that one token chose, where one call can bind them', () => {
+    const config = preset('step3-mini'); // 48 experts of 1280 x 896, 110 MB in all
+    const gateUps = (
+      batch: number,
+      maxBindingBytes = 2 ** 30,
+      shared: WeightFormat = 'bf16',
+      changes = {},
+    ) => {
+      const changed = { ...config, ...changes };
+      const format = (tensor: string) =>
+        ({ format: tensor.includes('share_expert') ? shared : 'bf16' }) as const;
+      const layout = weightLayout(changed, format, maxBindingBytes);
+      const caps = { ...BASELINE, maxBindingBytes };
+      const cache = { sequences: 64, maxContext: 1024, pages: 64, kv: 'f16' } as const;
+      return planDecode(changed, { layout, cache, caps, deterministic: false }, batch, 256)
+        .calls.filter(({ layer, label }) => layer === 4 && label.endsWith('gate_up_proj'))
+        .map(({ label, params, slots }) => {
+          const { buffers = [], tokens } = params as LinearParams;
+          return [label.slice('layers.4.'.length), tokens, ...buffers, slots.w1 ?? ''].join(' ');
+        });
+    };
+    const apart = ['moe.gate_up_proj 3 ', 'share_expert.gate_up_proj 1 '];
+    expect(gateUps(1)).toEqual(['moe.gate_up_proj 4 48 1 layers.4.share_expert.gate_up_proj#0']);
+    expect(gateUps(4)).toEqual(['moe.gate_up_proj 16 48 1 layers.4.share_expert.gate_up_proj#0']);
+    // 24 in each of two buffers; 20, 20 and 8 would leave the shared one no number of its own.
+    expect(gateUps(1, 24 * 1280 * 896 * 2)[0]).toMatch(/^moe.gate_up_proj 4 24 24 1 /);
+    expect(gateUps(1, 20 * 1280 * 896 * 2)).toEqual([
+      expect.stringMatching(/^moe.gate_up_proj 3 20 20 8 /),
+      apart[1],
+    ]);
+    expect(gateUps(1, 2 ** 30, 'f32')).toEqual(apart);
+    expect(gateUps(1, 2 ** 30, 'bf16', { share_expert_dim: 648 })).toEqual(apart);
+  });
 
   it('keys and values of an fp8 cache pass through kv_pack, one call more per layer', () => {
     for (const name of ['step3', 'step35-flash'] as const) {

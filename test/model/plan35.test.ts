@@ -32,7 +32,7 @@ const labels = (plan: Plan, layer: number) =>
 const DEFAULT_STORAGE_BUFFERS = 8;
 
 describe('plans of Step-3.5-Flash', () => {
-  it('a decode step, layer by layer: at most 10 dispatches a layer', () => {
+  it('a decode step, layer by layer: at most 9 dispatches a layer', () => {
     const o = options(FLASH, 32768, { maxBindingBytes: 2 ** 33 });
     const plan = planDecode(FLASH, o, 1, 32768);
     expect(labels(plan, 0)).toEqual([
@@ -53,7 +53,8 @@ describe('plans of Step-3.5-Flash', () => {
         'o_proj',
         'moe.gate',
         'moe.gate_up_proj',
-        'share_expert.gate_up_proj',
+        // The last two bound the activations of the shared expert otherwise than those of the others.
+        ...(layer < 43 ? [] : ['share_expert.gate_up_proj']),
         'moe.down_proj',
       ]);
     }

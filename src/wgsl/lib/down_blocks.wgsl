@@ -7,7 +7,7 @@ fn add_item(
 ) {
   if (item < SHARE_BLOCKS) {
     if (params.with_share != 0u) {
-      let xb = load_share_x8(token, item);
+      let xb = load_share_x8(share_row(token), item);
       let row = params.row_begin;
       *near += vec4<f32>(
         dot8(load_share8(row + rows[0], item), xb), dot8(load_share8(row + rows[1], item), xb),
@@ -23,7 +23,7 @@ fn add_item(
   if (held(expert)) {
     let block = (item - SHARE_BLOCKS) % BLOCKS;
     var wb = load_rows8(buffer_of(expert - params.expert_begin), rows_of(expert, rows), block);
-    let xb = load_x8(token * TOP_K + choice, block);
+    let xb = load_x8(token * X_EACH + choice, block);
     let weight = routed_weight(choice);
     *near += weight * vec4<f32>(dot8(wb[0], xb), dot8(wb[1], xb), dot8(wb[2], xb), dot8(wb[3], xb));
     *far += weight * vec4<f32>(dot8(wb[4], xb), dot8(wb[5], xb), dot8(wb[6], xb), dot8(wb[7], xb));

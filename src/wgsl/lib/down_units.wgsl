@@ -19,11 +19,11 @@ fn add_item(
   var slots: Slots;
   var weight = 1.0;
   if (is_share) {
-    slots = load_slots(SHARED, token, unit);
+    slots = load_slots(SHARED, share_row(token), unit);
   } else {
     unit = (item - SHARE_UNITS) % UNITS;
     at = rows_of(expert, rows);
-    slots = load_slots(0u, token * TOP_K + choice, unit);
+    slots = load_slots(0u, token * X_EACH + choice, unit);
     weight = routed_weight(choice);
   }
   let own = own_of(slots);

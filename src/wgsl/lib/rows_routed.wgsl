@@ -1,5 +1,10 @@
 // Tile of a mixture of experts for few tokens: a single (token, choice) pair, whose expert is found from the router
 // logits on the spot (route_token), so that nothing has to be routed or grouped before. TOKENS is 1.
+// --- specialised ---
+const WITH_SHARED: bool = false;  // whether each token has one more item, of the shared expert, which is expert EXPERTS
+
+const EACH: u32 = TOP_K + select(0u, 1u, WITH_SHARED);  // items of a token
+
 struct Item {
   valid: bool,
   x_row: u32,
@@ -7,10 +12,13 @@ struct Item {
 }
 
 fn tile_expert(tile: u32) -> u32 {
-  route_token(tile / TOP_K, false);
-  return workgroupUniformLoad(&routed_experts[tile % TOP_K]);
+  if (WITH_SHARED && tile % EACH == TOP_K) {
+    return EXPERTS;
+  }
+  route_token(tile / EACH, false);
+  return workgroupUniformLoad(&routed_experts[tile % EACH]);
 }
 
 fn tile_item(tile: u32, i: u32) -> Item {
-  return Item(i == 0u, tile / TOP_K, tile);
+  return Item(i == 0u, tile / EACH, tile);
 }
