@@ -6,7 +6,7 @@
 import { rowBytes } from '../formats/index.ts';
 import { PROBES } from '../kernels/index.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Cost, type Values } from '../kernels/kernel.ts';
-import type { LinearParams } from '../kernels/linear.ts';
+import { type LinearParams, sharedRows } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
@@ -87,7 +87,7 @@ function expertChoices(p: unknown): ExpertChoices | undefined {
   const routing = source?.kind === 'routed' ? source.routing : (p as Partial<ExpertsDownParams>).routing;
   if (routing !== undefined) {
     const { experts, topK } = routing;
-    const shared = source?.kind === 'routed' && source.shared === true;
+    const shared = source !== undefined && sharedRows(source) > 0;
     const pairs = source === undefined ? tokens * topK : shared ? (tokens / (topK + 1)) * topK : tokens;
     const expected = distinctExperts(routing, pairs / topK);
     return { experts, topK, pairs, shared, tiles: undefined, expected };
@@ -153,7 +153,7 @@ export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
     used.add(expert);
     rows++;
   }
-  const share = shard.expertCount / (choices.experts + (choices.shared ? 1 : 0));
+  const share = (shard.expertCount - (choices.shared ? 1 : 0)) / choices.experts;
   const moreExperts = used.size - choices.expected * share;
   const moreRows = rows - choices.pairs * share;
   // A kernel without `out` adds all results of a token up before it writes.

@@ -1,21 +1,31 @@
 /** Layouts of the kernels that multiply with weights. */
-import { type LinearParams, routedCounts } from '../kernels/linear.ts';
+import { type LinearParams, sharedRows, xRows } from '../kernels/linear.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
 import type { WorkOptions } from './work.ts';
 
-/** Tiles that have work in the shard of a linear call. */
+/** Tiles that have work in the shard of a linear call, without those of a shared expert. */
 function activeTiles(p: LinearParams, even = false): number {
   const { source, shard } = p;
   if (source.kind === 'routed') {
-    return (p.tokens * shard.expertCount) / routedCounts(source).experts;
+    const own = sharedRows(source) > 0;
+    const pairs = p.tokens - (own ? xRows(p) : 0);
+    return (pairs * (shard.expertCount - (own ? 1 : 0))) / source.routing.experts;
   }
   if (source.kind !== 'grouped') return ceilDiv(p.tokens, p.tile);
   if (!even) return shard.expertCount * expectedTiles(p.tokens, 1 / source.experts, p.tile);
   const [each, rest] = [Math.floor(p.tokens / source.experts), p.tokens % source.experts];
   const tiles = rest * ceilDiv(each + 1, p.tile) + (source.experts - rest) * ceilDiv(each, p.tile);
   return (shard.expertCount / source.experts) * tiles;
+}
+
+/** Workgroups that have work, of a kernel whose workgroups have `rows` rows of w each. */
+function activeWorkgroups(p: LinearParams, rows: number, even = false): number {
+  const own = sharedRows(p.source);
+  return (
+    ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even) + (own > 0 ? ceilDiv(own, rows) * xRows(p) : 0)
+  );
 }
 
 /** Expected tiles of one expert: of `pairs` independent pairs each is its own with probability `p`. */
@@ -55,7 +65,7 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
-    workgroups: ceilDiv(p.shard.rowCount, ROWS * GROUPS) * activeTiles(p, even),
+    workgroups: activeWorkgroups(p, ROWS * GROUPS, even),
     depth: rounds * ceilDiv(blocks, team * parts * AHEAD) + choice.steps / CHOICE_STEPS,
     groupFlops: blocks * 8 * (2 * TOKENS * ROWS * GROUPS + norm) + choice.flops,
   };
@@ -70,7 +80,7 @@ function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
   const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec_units ${call.variant.name} ${kind}${formatName(p.format)}`,
-    workgroups: ceilDiv(p.shard.rowCount, 4 * QUADS) * activeTiles(p, even),
+    workgroups: activeWorkgroups(p, 4 * QUADS, even),
     depth: QUADS * ceilDiv(units, WG) + choice.steps / CHOICE_STEPS,
     groupFlops: units * 32 * (2 * 4 * QUADS + norm) + choice.flops,
   };
@@ -84,7 +94,7 @@ function matmul(call: LaidOut, { even }: WorkOptions): Layout {
   const depth = ceilDiv(p.K, MATMUL.columns);
   return {
     family: `matmul ${p.source.kind === 'grouped' ? 'grouped' : 'all'}${formatName(p.format)}`,
-    workgroups: ceilDiv(p.shard.rowCount, MATMUL.rows) * activeTiles(p, even),
+    workgroups: activeWorkgroups(p, MATMUL.rows, even),
     depth,
     groupFlops: 2 * MATMUL.tokens * MATMUL.rows * depth * MATMUL.columns,
   };
@@ -99,7 +109,7 @@ function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
   const kind = p.source.kind === 'grouped' ? 'grouped' : 'all';
   return {
     family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
-    workgroups: ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even),
+    workgroups: activeWorkgroups(p, rows, even),
     depth,
     groupFlops: 2 * tokens * rows * depth * c.DEPTH,
     units: 'matrix',

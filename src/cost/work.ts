@@ -5,7 +5,7 @@
  */
 import { KernelError } from '../errors.ts';
 import type { Cost } from '../kernels/kernel.ts';
-import { type LinearParams, routedCounts, xRows } from '../kernels/linear.ts';
+import { type LinearParams, xRows } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import type { LaidOut, LayoutOf } from './layout.ts';
@@ -94,7 +94,7 @@ function streamedBytes(kernel: string, params: unknown, cost: Cost): number {
     return cost.bytesRead - inputs - p.tokens * (p.routing.experts + shard.rowCount) * 4;
   }
   const p = params as LinearParams;
-  const experts = p.source.kind === 'routed' ? routedCounts(p.source).experts : expertsOfGroups(p);
+  const experts = p.source.kind === 'routed' ? p.source.routing.experts : expertsOfGroups(p);
   const added = p.out === 'add' ? (p.tokens * shard.expertCount * shard.rowCount * 4) / experts : 0;
   const x = xRows(p) * p.K * (kernel === 'matmul_matrix' ? 2 : 4);
   return Math.max(0, cost.bytesRead - x - added);

@@ -36,20 +36,21 @@ export function buffersConstants(buffers: Buffers): Record<string, number> {
   return buffers === undefined || buffers.length === 1 ? {} : { BUFFER_EXPERTS: buffers[0] };
 }
 
-/** Bindings `[experts * rows, padRow(cols)]` of the buffers. */
+/** Bindings `[experts * rows, padRow(cols)]` of the buffers; `lastRows`: of the last one, unless 0. */
 export function buffersBindings(
   buffers: Buffers,
   experts: number,
   row: RowFormat,
   rows: number,
   cols: number,
+  lastRows = 0,
 ): Record<string, BindingSpec> {
-  return Object.fromEntries(
-    (buffers ?? [experts]).map((count, i) => [BUFFER_NAMES[i], weightBinding(row, count * rows, cols)]),
-  );
+  const counts = (buffers ?? [experts]).map((count) => count * rows);
+  if (lastRows > 0) counts[counts.length - 1] = lastRows;
+  return Object.fromEntries(counts.map((count, i) => [BUFFER_NAMES[i], weightBinding(row, count, cols)]));
 }
 
-/** All of them as one matrix `[experts * rows, padRow(cols)]`. */
+/** All of them as one matrix `[experts * rows, padRow(cols)]`, of which the last buffer may have more. */
 export function buffersMatrix(buffers: Buffers, rows: number, io: ReferenceIo): Matrix {
   const parts = (buffers ?? [0]).map((_, i) => io.m(BUFFER_NAMES[i]));
   const each = (buffers?.[0] ?? Number.POSITIVE_INFINITY) * rows;
@@ -57,7 +58,9 @@ export function buffersMatrix(buffers: Buffers, rows: number, io: ReferenceIo): 
   return {
     rows: parts.reduce((sum, part) => sum + part.rows, 0),
     cols: first.cols,
-    row: (r, out) =>
-      parts.length === 1 ? first.row(r, out) : parts[Math.floor(r / each)].row(r % each, out),
+    row(r, out) {
+      const part = parts.length === 1 ? 0 : Math.min(Math.floor(r / each), parts.length - 1);
+      parts[part].row(part === 0 ? r : r - part * each, out);
+    },
   };
 }

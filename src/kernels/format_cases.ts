@@ -123,7 +123,7 @@ export function unitShapes(): Shape<LinearParams>[] {
     ),
     shape(
       'experts straight from logits, and the shared one, norm',
-      routedAndShared({ experts: 4, topK: 2, renormalise: false }, 22, 352, 2, {
+      routedAndShared({ experts: 4, topK: 2, renormalise: false }, 90, 22, 352, 2, {
         ...{ format: 'q8_0', out: 'swiglu', norm: 'rms' },
       }),
     ),

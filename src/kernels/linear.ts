@@ -37,19 +37,21 @@ export type RowSource =
   /** Results are (token, choice) pairs grouped by expert; x holds tokens (`perX` = top_k) or pairs (1). */
   | { readonly kind: 'grouped'; readonly experts: number; readonly perX: number; readonly maxTiles: number }
   /**
-   * Results are (token, choice) pairs, whose experts are found from router logits on the spot; x holds tokens. `shared`:
-   * each token has one more, of the shared expert, whose weights follow those of the others.
+   * Results are (token, choice) pairs, whose experts are found from router logits on the spot; x holds tokens.
+   * `sharedRows`: each token has one more pair, of a shared expert that has so many rows of w, in the last of the buffers.
    */
-  | { readonly kind: 'routed'; readonly routing: Routing; readonly shared?: boolean };
+  | { readonly kind: 'routed'; readonly routing: Routing; readonly sharedRows?: number };
 
-/** Experts of routed pairs, and pairs of a token, the shared one included. */
-export function routedCounts({ routing, shared = false }: Extract<RowSource, { kind: 'routed' }>): {
-  readonly experts: number;
-  readonly each: number;
-} {
-  const more = shared ? 1 : 0;
-  return { experts: routing.experts + more, each: routing.topK + more };
+/** Rows of w of the shared expert among routed pairs; 0 where there is none. */
+export function sharedRows(source: RowSource): number {
+  return source.kind === 'routed' ? (source.sharedRows ?? 0) : 0;
 }
+
+/** Most rows of w of an expert, where the others have `rows`. */
+const mostRows = (p: LinearParams, rows: number): number => Math.max(rows, sharedRows(p.source));
+
+/** Pairs of the shared expert, one for each token. */
+const sharedPairs = (p: LinearParams): number => (sharedRows(p.source) > 0 ? xRows(p) : 0);
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
@@ -116,8 +118,7 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
   if (p.out === 'swiglu') constants.LIMIT = p.limit ?? 0;
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
   if (p.source.kind === 'routed') {
-    const { routing, shared = false } = p.source;
-    Object.assign(constants, routingConstants(routing), { WITH_SHARED: shared });
+    Object.assign(constants, routingConstants(p.source.routing), { SHARED_ROWS: sharedRows(p.source) });
   }
   if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
   return constants;
@@ -138,13 +139,15 @@ export function linearUniforms(p: LinearParams): Record<string, number> {
 /** Columns of the result in y. */
 function outColumns(p: LinearParams): number {
   if (p.out === 'qkv') return p.rope?.kAt ?? p.N;
-  return p.out === 'swiglu' ? p.N / 2 : p.N;
+  return p.out === 'swiglu' ? mostRows(p, p.N) / 2 : mostRows(p, p.N);
 }
 
 /** Rows of x. */
 export function xRows(p: LinearParams): number {
   if (p.source.kind === 'picked') return p.source.sourceRows;
-  if (p.source.kind === 'routed') return ceilDiv(p.tokens, routedCounts(p.source).each);
+  if (p.source.kind === 'routed') {
+    return ceilDiv(p.tokens, p.source.routing.topK + (sharedRows(p.source) > 0 ? 1 : 0));
+  }
   return p.source.kind === 'grouped' ? ceilDiv(p.tokens, p.source.perX) : p.tokens;
 }
 
@@ -186,7 +189,7 @@ export function linearCheck(kernel: string, p: LinearParams): void {
 
 export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
   const bindings: Record<string, BindingSpec> = {
-    ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
+    ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K, sharedRows(p.source)),
     x: { type: 'f32', dims: [xRows(p), p.xStride], cols: p.K, use: 'in' },
     y: {
       type: 'f32',
@@ -210,7 +213,7 @@ export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
 /** `[rows of w / rowsPerWorkgroup, tiles]`. */
 export function linearWorkgroups(p: LinearParams, rowsPerWorkgroup: number): [number, number, number] {
   const tiles = p.source.kind === 'grouped' ? p.source.maxTiles : ceilDiv(p.tokens, p.tile);
-  return [ceilDiv(p.shard.rowCount, rowsPerWorkgroup), tiles, 1];
+  return [ceilDiv(mostRows(p, p.shard.rowCount), rowsPerWorkgroup), tiles, 1];
 }
 
 /** Which x row and result row each item has, by expert. */
@@ -218,9 +221,9 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
   const items = new Map<number, { x: number; y: number }[]>();
   if (p.source.kind === 'routed') {
     for (let x = 0; x < xRows(p); x++) {
-      const { routing, shared } = p.source;
+      const { routing } = p.source;
       const { experts } = chooseExperts(routing, io, x);
-      if (shared === true) experts.push(routing.experts);
+      if (sharedRows(p.source) > 0) experts.push(routing.experts);
       experts.forEach((expert, i) => {
         items.set(expert, [...(items.get(expert) ?? []), { x, y: x * experts.length + i }]);
       });
@@ -259,7 +262,8 @@ export function linearReference(p: LinearParams, io: ReferenceIo): void {
     if (expert < expertBegin || expert >= expertBegin + expertCount) continue;
     const inputs = items.map((item) => normalised(x, item.x * p.xStride, p.K, gamma, p.eps));
     const outputs = items.map((item) => resultStore(p, io, item.y));
-    for (let r = 0; r < rowCount; r++) {
+    const isShared = p.source.kind === 'routed' && expert === p.source.routing.experts;
+    for (let r = 0; r < (isShared ? sharedRows(p.source) : rowCount); r++) {
       w.row((expert - expertBegin) * rowCount + r, row);
       items.forEach((_, i) => {
         const input = inputs[i];
@@ -314,35 +318,36 @@ function normalised(
  */
 export function linearCost(p: LinearParams): Cost {
   const { expertCount, rowCount } = p.shard;
-  const share = expertCount / expertsOf(p);
+  const own = sharedPairs(p);
+  const ownRows = sharedRows(p.source);
+  const share = (expertCount - (ownRows > 0 ? 1 : 0)) / expertsOf(p);
   const touched = touchedExperts(p) * share;
-  const rows = p.tokens * share;
-  const out = p.out === 'swiglu' ? rowCount / 2 : rowCount;
+  const rows = (p.tokens - own) * share;
+  const results = (rows * rowCount + own * ownRows) / (p.out === 'swiglu' ? 2 : 1);
   const rope = isRope(p.out) && p.rope !== undefined ? ropeCost(p.out, p.rope, rows, p.shard) : undefined;
   return {
     flops:
-      2 * rows * rowCount * p.K + // one multiply-add per weight
+      2 * (rows * rowCount + own * ownRows) * p.K + // one multiply-add per weight
       (rope?.flops ?? 0),
     bytesRead:
-      touched * rowCount * rowBytes(p, p.K) + // w
+      (touched * rowCount + ownRows) * rowBytes(p, p.K) + // w
       xRows(p) * p.K * 4 + // x
       (p.norm === 'rms' ? p.K * 4 : 0) + // gamma
-      (p.out === 'add' ? rows * out * 4 : 0) + // y before the addition
+      (p.out === 'add' ? results * 4 : 0) + // y before the addition
       (rope?.bytesRead ?? 0),
-    bytesWritten: rope?.bytesWritten ?? rows * out * 4, // y
+    bytesWritten: rope?.bytesWritten ?? results * 4, // y
   };
 }
 
+/** Experts, without the shared one. */
 function expertsOf(p: LinearParams): number {
-  if (p.source.kind === 'routed') return routedCounts(p.source).experts;
+  if (p.source.kind === 'routed') return p.source.routing.experts;
   return p.source.kind === 'grouped' ? p.source.experts : 1;
 }
 
-/** Expected number of distinct experts: among a token's own choices with the shared one, or independent uniform ones. */
+/** Expected number of distinct experts: among a token's own choices, or among independent uniform ones. */
 function touchedExperts(p: LinearParams): number {
-  if (p.source.kind === 'routed') {
-    return distinctExperts(p.source.routing, xRows(p)) + (p.source.shared === true ? 1 : 0);
-  }
+  if (p.source.kind === 'routed') return distinctExperts(p.source.routing, xRows(p));
   const experts = expertsOf(p);
   return experts * (1 - (1 - 1 / experts) ** p.tokens);
 }

@@ -44,17 +44,20 @@ export function routed(
   });
 }
 
-/** The same with a shared expert after them, in a buffer of its own. */
+/** The same with a shared expert of `sharedRows` rows after them, in a buffer of its own. */
 export function routedAndShared(
   routing: Routing,
+  sharedRows: number,
   N: number,
   K: number,
   tokens: number,
   rest: Partial<LinearParams> = {},
 ): LinearParams {
   const { experts, topK } = routing;
+  const most = Math.max(N, sharedRows);
   return dense(N, K, tokens * (topK + 1), {
-    source: { kind: 'routed', routing, shared: true },
+    yStride: padRow(rest.out === 'swiglu' ? most / 2 : most),
+    source: { kind: 'routed', routing, sharedRows },
     shard: { expertBegin: 0, expertCount: experts + 1, rowBegin: 0, rowCount: N },
     buffers: [experts, 1],
     ...rest,

@@ -204,14 +204,14 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
       },
       {
         name: 'experts straight from logits, and the shared one',
-        params: routedAndShared({ experts: 6, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
+        params: routedAndShared({ experts: 6, topK: 2, renormalise: false }, 2 * 14, 2 * 11, 70, 3, {
           out: 'swiglu',
           norm: 'rms',
         }),
       },
       {
-        name: 'experts in two buffers, and the shared one in a third',
-        params: routedAndShared({ experts: 4, topK: 3, renormalise: false }, 18, 64, 2, {
+        name: 'experts in two buffers, and a small shared one in a third',
+        params: routedAndShared({ experts: 4, topK: 3, renormalise: false }, 7, 90, 64, 2, {
           format: 'f32',
           buffers: [2, 2, 1],
         }),

@@ -43,6 +43,10 @@ export interface ExpertsDownParams {
 /** Rows of x of a token. */
 const rowsEach = (p: ExpertsDownParams): number => p.routing.topK + (p.shareInX === true ? 1 : 0);
 
+/** Columns of the rows of x, and of those of share_x. */
+const xColumns = (p: ExpertsDownParams): number => (p.shareInX === true ? Math.max(p.K, p.shareK) : p.K);
+const shareColumns = (p: ExpertsDownParams): number => (p.shareInX === true ? xColumns(p) : p.shareK);
+
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
 
@@ -79,8 +83,6 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     if (buffers !== undefined) throw new KernelError('moe_down', buffers);
     if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= 1 && rowCount >= 1))
       throw new KernelError('moe_down', `expected tokens, K, shareK, rows >= 1, got ${JSON.stringify(p)}`);
-    if (p.shareInX === true && p.shareK !== p.K)
-      throw new KernelError('moe_down', `shareK: expected ${p.K} as K in the rows of x, got ${p.shareK}`);
     if (rowBegin + rowCount > p.N || expertBegin + expertCount > p.routing.experts)
       throw new KernelError('moe_down', `shard: expected a part of the experts, got ${JSON.stringify(p)}`);
   },
@@ -105,11 +107,11 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     ...routingBindings(p.routing, p.tokens),
     ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
     share_w: weightBinding(p, p.N, p.shareK),
-    x: { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(p.K)], cols: p.K, use: 'in' },
+    x: { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(xColumns(p))], cols: xColumns(p), use: 'in' },
     share_x: {
       type: 'f32',
-      dims: [p.tokens * (p.shareInX === true ? rowsEach(p) : 1), padRow(p.shareK)],
-      cols: p.shareK,
+      dims: [p.tokens * (p.shareInX === true ? rowsEach(p) : 1), padRow(shareColumns(p))],
+      cols: shareColumns(p),
       use: 'in',
     },
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
@@ -137,12 +139,12 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         if (p.withShare) {
           io.m('share_w').row(n, shareRow);
           const at = p.shareInX === true ? t * each + topK : t;
-          sum += dot(shareRow, io.f('share_x'), at * padRow(p.shareK), p.shareK);
+          sum += dot(shareRow, io.f('share_x'), at * padRow(shareColumns(p)), p.shareK);
         }
         experts.forEach((expert, i) => {
           if (expert < expertBegin || expert >= expertBegin + expertCount) return;
           w.row((expert - expertBegin) * rowCount + r, row);
-          sum += weights[i] * dot(row, x, (t * each + i) * padRow(p.K), p.K);
+          sum += weights[i] * dot(row, x, (t * each + i) * padRow(xColumns(p)), p.K);
         });
         y[t * padRow(p.N) + n] += sum;
       }
@@ -191,11 +193,15 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
       },
       {
         name: 'the shared expert in the rows of x',
-        params: downCase(3, 5, 2, 20, 20, 13, { shareInX: true }),
+        params: downCase(3, 5, 2, 20, 28, 13, { shareInX: true }),
+      },
+      {
+        name: 'a narrow shared expert in the rows of x',
+        params: downCase(2, 4, 3, 44, 12, 9, { format: 'f32', shareInX: true }),
       },
       {
         name: 'q8_0, the shared expert in the rows of x',
-        params: downCase(2, 4, 2, 64, 64, 12, { format: 'q8_0', shareInX: true }),
+        params: downCase(2, 4, 2, 64, 128, 12, { format: 'q8_0', shareInX: true }),
       },
       {
         name: 'five experts in two buffers',

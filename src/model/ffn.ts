@@ -169,6 +169,7 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
   const slots = { x: 'h', y: 'expert_act', gamma: call.gamma };
   const together = gateUpTogether(call, at, facts, Object.keys({ ...slots, ...chosen }).length);
   const shared = together !== undefined;
+  const own = matrixOf(layout, `${at}.share_expert.gate_up_proj`);
   planLinear(plan, {
     ...slots,
     rows: shape.tokens * (routing.topK + (shared ? 1 : 0)),
@@ -178,7 +179,7 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     eps: config.rms_norm_eps,
     out: 'swiglu',
     limit,
-    source: { kind: 'routed', routing, ...(shared ? { shared } : {}) },
+    source: { kind: 'routed', routing, ...(shared ? { sharedRows: own.rows } : {}) },
     sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });

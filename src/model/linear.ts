@@ -2,7 +2,7 @@
 import { isPlain } from '../formats/index.ts';
 import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
-import type { LinearParams, RowSource } from '../kernels/linear.ts';
+import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
@@ -196,7 +196,7 @@ function normsApart({ weights, tiling, source }: LinearCall): boolean {
 }
 
 function yStride(call: LinearCall): number {
-  const { rows } = call.weights;
+  const rows = Math.max(call.weights.rows, sharedRows(call.source));
   if (call.out === 'qkv') return call.rope?.kAt ?? rows;
   return padRow(call.out === 'swiglu' ? rows / 2 : rows);
 }

@@ -35,7 +35,7 @@ export function shardGroups(weights: WeightMatrix, most: number): ShardGroup[] {
 
 /**
  * The buffers of all experts and, as one more expert in a buffer of its own, of the shared one; undefined where a call that
- * binds `most` buffers cannot have them all, or where the shared expert has another size or format.
+ * binds `most` buffers cannot have them all, or where the shared expert has another format.
  */
 export function withShared(
   experts: WeightMatrix,
@@ -51,7 +51,6 @@ export function withShared(
     group.shard.rowCount === experts.rows &&
     buffers.every((count) => count === buffers[0]) && // or else the last has room for one more
     shared.shards.length === 1 &&
-    shared.rows === experts.rows &&
     shared.cols === experts.cols &&
     own.row.format === group.row.format &&
     own.row.group === group.row.group;

@@ -7,7 +7,7 @@
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
-// (x_blocks), norm_x (norm_*), tile_item (rows_*), out_kept and out4_kept (out_add,
+// (x_blocks), norm_x (norm_*), tile_expert, tile_rows and tile_item (rows_*), out_kept and out4_kept (out_add,
 // keep_none), out4 (out_*).
 //
 // --- specialised ---
@@ -48,10 +48,14 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
+  let row_count = tile_rows(expert);
   let first = workgroup_id.x * ROWS * GROUPS;
+  if (UNEVEN && first >= row_count) {
+    return;
+  }
   let buffer = buffer_of(expert - params.expert_begin);
   let base = expert_in_buffer(expert - params.expert_begin) * params.row_count;
-  let last = params.row_count - 1u;
+  let last = row_count - 1u;
   let abreast = min(teams, GROUPS);      // groups that are worked on at a time
   let parts = max(teams / GROUPS, 1u);   // teams that share the columns of a group
   let part = team.index / abreast;
@@ -63,14 +67,14 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   // What the result of this invocation needs of memory is asked for first.
   let n = first + local_index % QUADS * 4u;
   let own_token = local_index / QUADS;
-  var makes = own_token < TOKENS && n < params.row_count;
+  var makes = own_token < TOKENS && n < row_count;
   var y_row = 0u;
   var kept: Kept;
   if (makes) {
     let item = tile_item(tile, own_token);
     makes = item.valid;
     y_row = item.y_row;
-    kept = out_kept(y_row, params.row_begin + n, min(4u, params.row_count - n));
+    kept = out_kept(y_row, params.row_begin + n, min(4u, row_count - n));
   }
   for (var round = 0u; round < GROUPS / abreast; round++) {
     let group = round * abreast + team.index % abreast;
@@ -121,6 +125,6 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     if (NORMED) {
       sum *= norm_scale(square);
     }
-    out4_kept(kept, y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
+    out4_kept(kept, y_row, params.row_begin + n, sum, min(4u, row_count - n));
   }
 }

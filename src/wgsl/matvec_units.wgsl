@@ -7,7 +7,7 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
-// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_item (rows_*), out4 (out_*).
+// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert, tile_rows and tile_item (rows_*), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
@@ -42,7 +42,11 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
+  let row_count = tile_rows(expert);
   let first = workgroup_id.x * QUADS * 4u;
+  if (UNEVEN && first >= row_count) {
+    return;
+  }
   let buffer = buffer_of(expert - params.expert_begin);
   let base = expert_in_buffer(expert - params.expert_begin) * params.row_count;
   let item = tile_item(tile, 0u);
@@ -58,7 +62,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     for (var q = 0u; q < QUADS; q++) {
       var sums = vec4<f32>(0.0);
       if (owns) {
-        sums = quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u), invocation), own);
+        sums = quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), invocation), own);
       }
       keep(q, sums, part);
     }
@@ -69,7 +73,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
       squares += slots.squares;
       let own = own_of(slots);
       for (var q = 0u; q < QUADS; q++) {
-        sums[q] += quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u), unit), own);
+        sums[q] += quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), unit), own);
       }
     }
     for (var q = 0u; q < QUADS; q++) {
@@ -82,7 +86,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   workgroupBarrier();
 
   let n = first + invocation * 4u;
-  if (invocation < QUADS && n < params.row_count && item.valid) {
+  if (invocation < QUADS && n < row_count && item.valid) {
     var sum = vec4<f32>(0.0);
     var square = 0.0;
     for (var p = 0u; p < parts; p++) {
@@ -95,13 +99,13 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     if (NORMED) {
       sum *= norm_scale(square);
     }
-    out4(item.y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
+    out4(item.y_row, params.row_begin + n, sum, min(4u, row_count - n));
   }
 }
 
 // Four rows of a buffer, the last of an expert again beyond its end.
-fn rows_from(base: u32, row: u32) -> vec4<u32> {
-  return base + min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.row_count - 1u));
+fn rows_from(base: u32, row: u32, row_count: u32) -> vec4<u32> {
+  return base + min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_count - 1u));
 }
 
 // Sums over a part. `q` alternates between even and odd from call to call.

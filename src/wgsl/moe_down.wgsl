@@ -18,8 +18,9 @@ const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded ali
 const SHARE_IN_X: bool = false;  // share_x is x too, where a row for the shared expert follows those of a token's choices
 
 const BLOCKS: u32 = (K + 7u) / 8u;
-const X_STRIDE: u32 = BLOCKS * 8u;
 const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
+const X_STRIDE: u32 = select(BLOCKS, max(BLOCKS, SHARE_BLOCKS), SHARE_IN_X) * 8u;
+const SHARE_STRIDE: u32 = select(SHARE_BLOCKS * 8u, X_STRIDE, SHARE_IN_X);
 const X_EACH: u32 = TOP_K + select(0u, 1u, SHARE_IN_X);  // rows of x of a token
 const SUMS: u32 = 2u;
 const ROWS: u32 = 8u;
@@ -37,7 +38,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [tokens * X_EACH, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [tokens, y_stride]
 @group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format
-@group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_BLOCKS * 8]
+@group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_STRIDE], or x
 
 // Sums of every team, which has at least 4 invocations.
 var<workgroup> partial: array<vec4<f32>, SUMS * (WG / 4u)>;

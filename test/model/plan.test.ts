@@ -178,7 +178,9 @@ describe('plans', () => {
       apart[1],
     ]);
     expect(gateUps(1, 2 ** 30, 'f32')).toEqual(apart);
-    expect(gateUps(1, 2 ** 30, 'bf16', { share_expert_dim: 648 })).toEqual(apart);
+    expect(gateUps(1, 2 ** 30, 'bf16', { share_expert_dim: 648 })).toHaveLength(1);
+    expect(gateUps(4, 2 ** 30, 'bf16', { share_expert_dim: 2336 })).toHaveLength(1);
+    expect(gateUps(4, 2 ** 30, 'bf16', { share_expert_dim: 2344 })).toHaveLength(2);
   });
 
   it('keys and values of an fp8 cache pass through kv_pack, one call more per layer', () => {

@@ -49,7 +49,7 @@ fn add_item(
 
 fn load_x4(source: u32, row: u32, quad: u32) -> vec4<f32> {
   if (source == SHARED) {
-    return begin4(share_x[row * (SHARE_BLOCKS * 2u) + quad], quad, SHARE_K);
+    return begin4(share_x[row * (SHARE_STRIDE / 4u) + quad], quad, SHARE_K);
   }
   return begin4(x[row * (X_STRIDE / 4u) + quad], quad, K);
 }

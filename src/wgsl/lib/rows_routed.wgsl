@@ -1,8 +1,10 @@
 // Tile of a mixture of experts for few tokens: a single (token, choice) pair, whose expert is found from the router
 // logits on the spot (route_token), so that nothing has to be routed or grouped before. TOKENS is 1.
 // --- specialised ---
-const WITH_SHARED: bool = false;  // whether each token has one more item, of the shared expert, which is expert EXPERTS
+const SHARED_ROWS: u32 = 0u;  // of a shared expert: expert EXPERTS, and the last item of each token; 0 = there is none
 
+const WITH_SHARED: bool = SHARED_ROWS > 0u;
+const UNEVEN: bool = WITH_SHARED;
 const EACH: u32 = TOP_K + select(0u, 1u, WITH_SHARED);  // items of a token
 
 struct Item {
@@ -17,6 +19,10 @@ fn tile_expert(tile: u32) -> u32 {
   }
   route_token(tile / EACH, false);
   return workgroupUniformLoad(&routed_experts[tile % EACH]);
+}
+
+fn tile_rows(expert: u32) -> u32 {
+  return select(params.row_count, SHARED_ROWS, WITH_SHARED && expert == EXPERTS);
 }
 
 fn tile_item(tile: u32, i: u32) -> Item {
