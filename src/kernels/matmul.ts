@@ -12,12 +12,12 @@ import {
   linearCost,
   linearInputs,
   linearLibs,
-  linearReference,
   linearUniforms,
   linearWorkgroups,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
+import { linearReference } from './linear_reference.ts';
 
 /** Tokens of a tile; fixed by the text. */
 export const MATMUL_TILE = 64;

@@ -14,13 +14,13 @@ import {
   linearCost,
   linearInputs,
   linearLibs,
-  linearReference,
   linearUniforms,
   linearWorkgroups,
   xRows,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
+import { linearReference } from './linear_reference.ts';
 
 /** Shape of a workgroup: rows of w, and the constants of the text. */
 interface MatrixLayout {

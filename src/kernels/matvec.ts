@@ -13,12 +13,12 @@ import {
   linearCost,
   linearInputs,
   linearLibs,
-  linearReference,
   linearUniforms,
   linearWorkgroups,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
+import { linearReference } from './linear_reference.ts';
 import { walkLibs } from './weights.ts';
 
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */

@@ -12,10 +12,10 @@ import {
   linearCost,
   linearInputs,
   linearLibs,
-  linearReference,
   linearUniforms,
   linearWorkgroups,
 } from './linear.ts';
+import { linearReference } from './linear_reference.ts';
 import { evenWorkgroup, ownLibs } from './weights.ts';
 
 const WORKGROUP: Variant = {
