@@ -8,7 +8,7 @@ import {
   type Values,
   type Variant,
 } from '../kernels/kernel.ts';
-import type { LinearParams } from '../kernels/linear.ts';
+import { type LinearParams, sharedRows } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { sliceLength } from '../kernels/slices.ts';
@@ -105,12 +105,18 @@ function spots<P>(kernel: AnyKernel, p: P, contents: Readonly<Record<string, Con
   return [{ params: p }];
 }
 
-/** The first two rows and the last two of every expert. */
+/** The first two rows and the last two of every expert; of a shared expert, those with the same numbers. */
 function linearSpots(p: LinearParams): Spot<LinearParams>[] {
-  const { shard } = p;
-  const count = Math.min(2, shard.rowCount);
-  return [0, shard.rowCount - count].map((first) => ({
-    params: { ...p, shard: { ...shard, rowBegin: shard.rowBegin + first, rowCount: count } },
+  const { shard, source } = p;
+  const shared = source === undefined ? 0 : sharedRows(source);
+  const least = Math.min(shard.rowCount, shared > 0 ? shared : shard.rowCount);
+  const count = Math.min(2, least);
+  return [0, least - count].map((first) => ({
+    params: {
+      ...p,
+      ...(shared > 0 ? { source: { ...source, sharedRows: count } } : {}),
+      shard: { ...shard, rowBegin: shard.rowBegin + first, rowCount: count },
+    },
     row: (r) => Math.floor(r / count) * shard.rowCount + first + (r % count),
   }));
 }
