@@ -176,6 +176,13 @@ export function linearCheck(kernel: string, p: LinearParams): void {
     const fault = routingFault(p.source.routing);
     if (fault !== undefined) fail(fault);
     if (p.tile !== 1) fail(`tile: expected 1 for routed pairs, got ${p.tile}`);
+    const { experts } = p.source.routing;
+    const apart =
+      p.buffers?.at(-1) === 1 && p.shard.expertCount === experts + 1 && experts % p.buffers[0] === 0;
+    if (sharedRows(p.source) > 0 && !apart) {
+      const got = `${p.shard.expertCount} in ${JSON.stringify(p.buffers)}`;
+      fail(`buffers: expected ${experts} experts and the shared one in a buffer of its own, got ${got}`);
+    }
   }
   const format = weightFault(p, p.K);
   if (format !== undefined) fail(format);
