@@ -1,4 +1,4 @@
-// Results are stored: y[row, n .. n + count) = v. Written out, because a vector that a loop indexes goes through slow memory.
+// Results are stored: y[row, n .. n + count) = v. Written out: a loop that indexes a vector costs a percent.
 fn out4(row: u32, n: u32, v: vec4<f32>, count: u32) {
   let at = row * params.y_stride + n;
   y[at] = v.x;
