@@ -2,6 +2,7 @@
 import { DeviceError, InputError } from '../errors.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { encodeBinding, seededRandom } from '../kernels/verify.ts';
+import { Pace } from '../model/pace.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import type { PreparedPlan } from '../runtime/executor.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
@@ -27,7 +28,7 @@ export interface DecodeCase {
 
 /** What the steps of a case took. */
 export interface DecodeRow extends DecodeCase {
-  /** Milliseconds between the arrivals of successive steps' tokens. */
+  /** Milliseconds between the arrivals of successive steps' tokens; steps that arrive together share theirs evenly. */
   readonly tpotMs: number;
   readonly tpotP99Ms: number;
   /** Milliseconds of a step by GPU timestamps; undefined where there are none. */
@@ -83,23 +84,33 @@ export async function benchDecode(
       for (let i = 0; i < total; i++) prepared.push(await model.decodePlan(batch, context + i));
       const read = [{ slot: 'next_tokens', bytes: batch * 4 }];
       const encodes: number[] = [];
-      const arrivals: number[] = [];
-      const queue = await warmUp(executor, () => executor.run(prepared[0], read), rewind);
+      const warm = await warmUp(executor, () => executor.run(prepared[0], read), rewind);
       await before();
-      for (let done = -queue.length, issued = 0; done < total; done++) {
-        for (; issued < total && queue.length < executor.depth; issued++) {
+      const queue = warm.map((arrival) => ({ arrival, steps: 0 }));
+      const pace = new Pace();
+      const tpots: number[] = [];
+      let arrived = performance.now();
+      for (let issued = 0; issued < total || queue.length > 0; ) {
+        // As in generation, but that the host writes the tokens of weights that are a pattern before each step.
+        const together = spread === true ? 1 : pace.together;
+        while (issued < total && queue.length < (together > 1 ? 2 : executor.depth)) {
           if (spread === true) writeTokens(model, batch, issued);
+          const steps = prepared.slice(issued, issued + together);
           const begin = performance.now();
-          queue.push(executor.run(prepared[issued], read, clock.timestamps(issued)));
-          encodes.push(performance.now() - begin);
+          const arrival = executor.runAll(steps, read, clock.timestamps(issued));
+          encodes.push(...shares(performance.now() - begin, steps.length));
+          queue.push({ arrival, steps: steps.length });
+          issued += steps.length;
         }
-        await queue.shift();
-        if (done >= 0) arrivals.push(performance.now());
+        const next = queue.shift();
+        if (next === undefined) break;
+        await next.arrival;
+        const now = performance.now();
+        if (next.steps > 0) pace.note(next.steps, now - arrived);
+        tpots.push(...shares(now - arrived, next.steps));
+        arrived = now;
       }
-      const tpots = arrivals
-        .slice(1)
-        .map((at, i) => at - arrivals[i])
-        .slice(WARM_STEPS - 1);
+      tpots.splice(0, WARM_STEPS);
       const gpuMs = await clock.stepMs();
       const mean = tpots.reduce((a, b) => a + b, 0) / tpots.length;
       const tpotMs = quantile(tpots, 0.5);
@@ -121,6 +132,9 @@ export async function benchDecode(
     }
   });
 }
+
+/** Even shares of what some steps took together. */
+const shares = (ms: number, steps: number): number[] => Array(steps).fill(ms / steps);
 
 /**
  * Runs the same step again and again until the GPU's clock has risen, and returns the runs that are still under way, so

@@ -78,7 +78,7 @@ export async function validateStep(
   const { batch, context, steps } = wanted;
   const middle = context + Math.floor((WARM_STEPS + steps) / 2);
   const { plan } = await model.decodePlan(batch, middle);
-  const prediction = predict(plan, calibration, { context: middle });
+  const prediction = predict(plan, calibration, { context: middle, apart: wanted.spread === true });
   const { read, fma_tflops, dispatch_us, round_trip_us } = calibration;
   const memory = read[read.length - 1];
   const ceilings = {

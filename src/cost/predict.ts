@@ -1,5 +1,6 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
+import { stepsTogether } from '../model/pace.ts';
 import type { Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
@@ -12,6 +13,8 @@ export interface PredictOptions {
   readonly context: number;
   /** Whether sampling only looks for the largest logit. Default true. */
   readonly greedy?: boolean;
+  /** Whether every step has a submit of its own, however short it is. Default false. */
+  readonly apart?: boolean;
 }
 
 /** A call of the step. */
@@ -56,7 +59,7 @@ export interface Prediction {
  *   the cost model has no law for.
  */
 export function predict(plan: Plan, calibration: Calibration, options: PredictOptions): Prediction {
-  const { context, greedy = true } = options;
+  const { context, greedy = true, apart = false } = options;
   const { subgroup } = calibration.adapter;
   const works = plan.calls.map((call) => workOf(call, { context, subgroup, greedy }));
   const bytes = sum(works.map(({ cost }) => cost.bytesRead + cost.bytesWritten));
@@ -77,8 +80,7 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
   });
   const callsUs = sum(calls.map(({ us }) => us));
   const gpuUs = callsUs + passUs(calibration);
-  const hostUs = calibration.host_step_us.median + calls.length * calibration.host_dispatch_us.median;
-  const gapUs = Math.max(0, calibration.gap_us.median);
+  const { hostUs, gapUs } = betweenSteps(calibration, calls.length, gpuUs, apart);
   const tpotUs = Math.max(gpuUs + gapUs, hostUs);
   const { read, fma_tflops, matrix_tflops } = calibration;
   const matrix = works.some(({ units }) => units === 'matrix') ? matrix_tflops : null;
@@ -118,4 +120,19 @@ export function lawOf(calibration: Calibration, family: string): Law {
 
 function sum(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0);
+}
+
+/** What a step takes of the host, and of the time between submits: both shared where steps are submitted together. */
+function betweenSteps(
+  { host_step_us, host_dispatch_us, gap_us }: Calibration,
+  dispatches: number,
+  gpuUs: number,
+  apart: boolean,
+): { hostUs: number; gapUs: number } {
+  const of = (steps: number) => ({
+    hostUs: host_step_us.median / steps + dispatches * host_dispatch_us.median,
+    gapUs: Math.max(0, gap_us.median) / steps,
+  });
+  const { hostUs, gapUs } = of(1);
+  return of(apart ? 1 : stepsTogether(Math.max(gpuUs + gapUs, hostUs) / 1e3));
 }

@@ -78,6 +78,15 @@ export class CpuExecutor implements Executor {
     });
   }
 
+  async runAll(
+    steps: readonly PreparedPlan[],
+    read: readonly ReadRequest[],
+  ): Promise<Uint8Array<ArrayBuffer>[][]> {
+    const results: Uint8Array<ArrayBuffer>[][] = [];
+    for (const step of steps) results.push(await this.run(step, read));
+    return results;
+  }
+
   release(): void {}
 
   async idle(): Promise<void> {}

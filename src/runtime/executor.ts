@@ -49,6 +49,8 @@ export interface Executor {
   prepare(plan: Plan): Promise<PreparedPlan>;
   /** Queues one execution; resolves with the requested bytes once it has run. */
   run(prepared: PreparedPlan, read: readonly ReadRequest[]): Promise<Uint8Array<ArrayBuffer>[]>;
+  /** Queues executions that follow each other, in one submit; resolves with what was requested after each, once all have run. */
+  runAll(steps: readonly PreparedPlan[], read: readonly ReadRequest[]): Promise<Uint8Array<ArrayBuffer>[][]>;
   /** Frees what belongs to a prepared plan alone. */
   release(prepared: PreparedPlan): void;
   /** Resolves when everything queued has run. */

@@ -1,5 +1,7 @@
 /** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
 import { InputError } from '../errors.ts';
+import { Pace } from '../model/pace.ts';
+import type { PreparedPlan } from './executor.ts';
 import type { Model } from './model.ts';
 import type { SequencePages } from './pages.ts';
 import { type PromptToken, prepareChunk, promptTokens } from './prefill.ts';
@@ -46,7 +48,7 @@ export interface GenerateSummary {
   readonly newTokens: number;
   /** Milliseconds from the start until the first new token was on the host. */
   readonly prefillMs: number;
-  /** Milliseconds between the arrivals of successive decoding steps. */
+  /** Milliseconds between the arrivals of successive decoding steps; those that arrive together share their time evenly. */
   readonly stepMs: readonly number[];
   readonly finish: readonly FinishReason[];
   /** With drafts: what became of them. */
@@ -101,13 +103,10 @@ export async function* generate(
     }
 
     const stepMs: number[] = [];
-    let arrived = performance.now();
     const steps =
       drafter === undefined ? decode(model, sequences, options) : decodeDrafts(sequences, drafter, options);
-    for await (const added of steps) {
-      const now = performance.now();
-      stepMs.push(now - arrived);
-      arrived = now;
+    for await (const { added, ms } of steps) {
+      stepMs.push(ms);
       for (const [s, tokens] of added.entries()) {
         for (const token of tokens) {
           const event = deliver(s, token);
@@ -282,21 +281,36 @@ function writeSequences(
   );
 }
 
+/** What a step brought: new tokens of every sequence, and milliseconds since those of the step before. */
+interface Arrival {
+  readonly added: number[][];
+  readonly ms: number;
+}
+
 /** Steps that verify drafts, until every sequence has ended. */
 async function* decodeDrafts(
   sequences: readonly Sequence[],
   drafter: Drafter,
   options: GenerateOptions,
-): AsyncGenerator<number[][], void, void> {
-  while (sequences.some((s) => !s.finished) && options.signal?.aborted !== true) yield await drafter.next();
+): AsyncGenerator<Arrival, void, void> {
+  let arrived = performance.now();
+  while (sequences.some((s) => !s.finished) && options.signal?.aborted !== true) {
+    const added = await drafter.next();
+    const now = performance.now();
+    yield { added, ms: now - arrived };
+    arrived = now;
+  }
 }
 
-/** Decoding steps until every sequence has ended; several are queued before the first result is awaited. */
+/**
+ * Decoding steps until every sequence has ended; several are queued before the first result is awaited, and short ones are
+ * submitted together.
+ */
 async function* decode(
   model: Model,
   sequences: readonly Sequence[],
   options: GenerateOptions,
-): AsyncGenerator<number[][], void, void> {
+): AsyncGenerator<Arrival, void, void> {
   const B = sequences.length;
   const read = { slot: 'next_tokens', bytes: B * 4 };
   model.write(
@@ -305,22 +319,39 @@ async function* decode(
   );
   /** Position that each sequence's next step computes. */
   const position = sequences.map((s) => s.prompt.length);
-  const queue: Promise<Uint32Array>[] = [];
+  const queue: Promise<Uint32Array[]>[] = [];
+  const { depth } = model.executor;
+  const pace = new Pace();
   const running = () => sequences.some((s) => s.finish === undefined);
+  /** Steps that some sequence may still need. */
+  const needed = () =>
+    Math.max(0, ...sequences.map((s, i) => (s.finish === undefined ? s.limit - 1 - position[i] : 0)));
+  let arrived = performance.now();
   try {
     while (running() || queue.length > 0) {
-      // Steps are queued only while some sequence may still need them.
-      const needed = () => sequences.some((s, i) => s.finish === undefined && position[i] + 1 < s.limit);
-      while (running() && needed() && queue.length < model.executor.depth) {
+      const together = depth > 1 ? pace.together : 1;
+      // Two submits of several steps keep the device busy.
+      while (running() && needed() > 0 && queue.length < (together > 1 ? 2 : depth)) {
         park(model, sequences, position);
-        const plan = await model.decodePlan(B, Math.max(...position) + 1);
-        queue.push(model.step(plan, read));
-        for (let s = 0; s < B; s++) position[s]++;
+        // A sequence is moved between submits, so none may come to its last position within one.
+        const room = Math.min(...sequences.map((s, i) => s.limit - position[i]));
+        const plans: PreparedPlan[] = [];
+        for (let i = 0; i < Math.min(together, needed(), room); i++) {
+          plans.push(await model.decodePlan(B, Math.max(...position) + 1 + i));
+        }
+        queue.push(model.steps(plans, read));
+        for (let s = 0; s < B; s++) position[s] += plans.length;
       }
       const next = queue.shift();
       if (next === undefined) break;
-      const tokens = await next;
-      if (running()) yield Array.from(tokens, (token) => [token]);
+      const steps = await next;
+      const now = performance.now();
+      pace.note(steps.length, now - arrived);
+      for (const tokens of steps) {
+        if (!running()) break;
+        yield { added: Array.from(tokens, (token) => [token]), ms: (now - arrived) / steps.length };
+      }
+      arrived = now;
       if (options.signal?.aborted === true) break;
     }
   } finally {

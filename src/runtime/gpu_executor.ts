@@ -1,4 +1,4 @@
-/** Runs plans on the GPU: one compute pass and one submit per step, bind groups made once per plan. */
+/** Runs plans on the GPU: one compute pass per step, one submit for one or some, bind groups made once per plan. */
 import { DeviceError } from '../errors.ts';
 import type { AnyKernel, Capabilities } from '../kernels/kernel.ts';
 import type { KernelCall, Plan, Slot } from '../model/plan.ts';
@@ -21,7 +21,7 @@ interface Dispatch {
 /** Where a run leaves its GPU times. */
 export interface RunTimestamps {
   readonly querySet: GPUQuerySet;
-  /** First of the queries: two for the whole run, or two for every call. */
+  /** First of the queries: two for every step of the run, or two for every call. */
   readonly first: number;
   /** Times every call, each in a pass of its own, which makes the whole slower. */
   readonly perCall: boolean;
@@ -98,28 +98,45 @@ export class GpuExecutor implements Executor {
     fillBuffer(this.gpu.device, this.#buffer(slot), pattern);
   }
 
-  run(
+  async run(
     prepared: PreparedPlan,
     read: readonly ReadRequest[],
     timestamps?: RunTimestamps,
   ): Promise<Uint8Array<ArrayBuffer>[]> {
+    const [results] = await this.runAll([prepared], read, timestamps);
+    return results;
+  }
+
+  async runAll(
+    steps: readonly PreparedPlan[],
+    read: readonly ReadRequest[],
+    timestamps?: RunTimestamps,
+  ): Promise<Uint8Array<ArrayBuffer>[][]> {
     this.gpu.check();
     const { device } = this.gpu;
-    const dispatches = this.#dispatches(prepared as GpuPlan);
     const encoder = device.createCommandEncoder();
-    const perCall = timestamps?.perCall === true;
-    const passes = perCall ? dispatches.map((d) => [d]) : [dispatches];
-    passes.forEach((pass, i) => {
-      encodePass(encoder, pass, timestamps, i);
-    });
+    // What is read after every step lies one after the other.
     const copies = read.map((request) => {
       const bytes = Math.ceil(request.bytes / 4) * 4;
-      const staging = this.#takeStaging(bytes);
-      encoder.copyBufferToBuffer(this.#buffer(request.slot), 0, staging, 0, bytes);
-      return { staging, bytes: request.bytes };
+      return { request, bytes, staging: this.#takeStaging(bytes * steps.length) };
+    });
+    let pass = 0;
+    steps.forEach((step, i) => {
+      const dispatches = this.#dispatches(step as GpuPlan);
+      for (const part of timestamps?.perCall === true ? dispatches.map((d) => [d]) : [dispatches]) {
+        encodePass(encoder, part, timestamps, pass++);
+      }
+      for (const { request, bytes, staging } of copies) {
+        encoder.copyBufferToBuffer(this.#buffer(request.slot), 0, staging, i * bytes, bytes);
+      }
     });
     device.queue.submit([encoder.finish()]);
-    return Promise.all(copies.map((copy) => this.#fetch(copy.staging, copy.bytes)));
+    const fetched = await Promise.all(
+      copies.map(({ staging, bytes }) => this.#fetch(staging, bytes * steps.length)),
+    );
+    return steps.map((_, i) =>
+      copies.map(({ request, bytes }, r) => fetched[r].slice(i * bytes, i * bytes + request.bytes)),
+    );
   }
 
   release(prepared: PreparedPlan): void {

@@ -162,6 +162,15 @@ export class Model {
     return result;
   }
 
+  /** Queues steps that follow each other, in one submit; resolves with 32-bit words of one slot after each. @internal */
+  steps(prepared: readonly PreparedPlan[], read: ReadRequest): Promise<Uint32Array<ArrayBuffer>[]> {
+    const results = this.executor
+      .runAll(prepared, [read])
+      .then((all) => all.map(([bytes]) => new Uint32Array(bytes.buffer)));
+    results.catch(() => undefined);
+    return results;
+  }
+
   /** Page table rows of sequence `sequence`. @internal */
   writePages(sequence: number, { whole, ring }: SequencePages): void {
     const { cache } = this.#planning;

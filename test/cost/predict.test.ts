@@ -22,6 +22,7 @@ import { dense } from '../../src/kernels/linear.ts';
 import { matmul } from '../../src/kernels/matmul.ts';
 import { matvec } from '../../src/kernels/matvec.ts';
 import { PAGE } from '../../src/kernels/paged.ts';
+import { stepsTogether } from '../../src/model/pace.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
@@ -201,8 +202,14 @@ describe('predict', () => {
     const sum = step.calls.reduce((total, { us }) => total + us, 3);
     expect(step.calls).toHaveLength(one.calls.length);
     expect(step.gpuMs).toBeCloseTo(sum / 1e3);
-    expect(step.hostMs).toBeCloseTo((20 + one.calls.length) / 1e3);
-    expect(step.tpotMs).toBeCloseTo(step.gpuMs + 0.015);
+    // Short steps share what a submit takes of the host and of the GPU's time.
+    const together = stepsTogether(step.gpuMs + 0.015);
+    expect(together).toBeGreaterThan(1);
+    expect(step.hostMs).toBeCloseTo((20 / together + one.calls.length) / 1e3, 5);
+    expect(step.tpotMs).toBeCloseTo(step.gpuMs + 0.015 / together, 5);
+    const long = predict(one, { ...known, gap_us: spread(5000) }, { context: 300 });
+    expect(long.tpotMs).toBeCloseTo(long.gpuMs + 5, 5);
+    expect(long.hostMs).toBeCloseTo((20 + one.calls.length) / 1e3, 5);
     expect(step.tokensPerSecond).toBeCloseTo(1e3 / step.tpotMs);
     expect(step.mbuPercent).toBeCloseTo((step.bytes / (step.tpotMs * 1e6 * 1000)) * 100);
     const shares = Object.values(step.boundPercent).reduce((a, b) => a + b, 0);

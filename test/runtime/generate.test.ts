@@ -1,8 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { preset } from '../../src/config/index.ts';
 import { DeviceLostError, InputError } from '../../src/errors.ts';
+import { Pace } from '../../src/model/pace.ts';
 import type { GeneratedToken, GenerateOptions, GenerateSummary } from '../../src/runtime/generate.ts';
 import type { GpuExecutor } from '../../src/runtime/gpu_executor.ts';
 import { loadModel } from '../../src/runtime/load_model.ts';
@@ -71,6 +72,34 @@ for (const device of ['gpu', 'cpu'] as const) {
         newTokens: 24,
         finish: ['length', 'length', 'length'],
       });
+      model.dispose();
+    });
+
+    it('steps that are submitted together give the same text, whatever ends a sequence', async () => {
+      const { golden, model } = await load();
+      // Of these, the first reaches the end of the context while the others go on, the last stops at a token.
+      const prompts = [golden.tokens.slice(0, 33), golden.tokens.slice(4, 5), golden.tokens.slice(0, 20)];
+      const sampled = { maxTokens: 100, temperature: 1, seed: 5, topK: 40 };
+      const alone = await collect(model, prompts, sampled);
+      const stop = alone.tokens[2][6];
+      const ends = { ...sampled, stopTokens: [stop] };
+      const want = await collect(model, prompts, ends);
+      expect(want.summary.finish[0]).toBe(want.tokens[0].includes(stop) ? 'stop' : 'length');
+      for (const together of [2, 3, 8]) {
+        const pace = vi.spyOn(Pace.prototype, 'together', 'get').mockReturnValue(together);
+        const runs = vi.spyOn(model.executor, 'runAll');
+        try {
+          const got = await collect(model, prompts, ends);
+          expect(got.tokens, `${together} together`).toEqual(want.tokens);
+          expect(got.summary.finish).toEqual(want.summary.finish);
+          expect(got.summary.stepMs.every((ms) => ms >= 0)).toBe(true);
+          const most = Math.max(...runs.mock.calls.map(([steps]) => steps.length));
+          expect(most).toBe(model.executor.depth > 1 ? together : 1);
+        } finally {
+          pace.mockRestore();
+          runs.mockRestore();
+        }
+      }
       model.dispose();
     });
 
