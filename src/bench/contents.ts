@@ -6,7 +6,7 @@
 import { rowBytes } from '../formats/index.ts';
 import { PROBES } from '../kernels/index.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Cost, type Values } from '../kernels/kernel.ts';
-import { type LinearParams, sharedRows } from '../kernels/linear.ts';
+import { chosenExperts, chosenPairs, type LinearParams } from '../kernels/linear.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { PAGE, placesArray, scatteredPages } from '../kernels/paged.ts';
@@ -73,8 +73,6 @@ interface ExpertChoices {
   readonly experts: number;
   readonly topK: number;
   readonly pairs: number;
-  /** Whether each token has one more pair, of a shared expert after the others, which all lie in the same call. */
-  readonly shared: boolean;
   /** Tiles that pairs are grouped into; undefined where they are found from router logits. */
   readonly tiles: { readonly most: number; readonly size: number } | undefined;
   /** Distinct experts among all, as the declared costs expect them. */
@@ -87,16 +85,13 @@ function expertChoices(p: unknown): ExpertChoices | undefined {
   const routing = source?.kind === 'routed' ? source.routing : (p as Partial<ExpertsDownParams>).routing;
   if (routing !== undefined) {
     const { experts, topK } = routing;
-    const shared = source !== undefined && sharedRows(source) > 0;
-    const pairs = source === undefined ? tokens * topK : shared ? (tokens / (topK + 1)) * topK : tokens;
-    const expected = distinctExperts(routing, pairs / topK);
-    return { experts, topK, pairs, shared, tiles: undefined, expected };
+    const pairs = source === undefined ? tokens * topK : chosenPairs(p as LinearParams);
+    return { experts, topK, pairs, tiles: undefined, expected: distinctExperts(routing, pairs / topK) };
   }
   if (source?.kind !== 'grouped') return undefined;
   const { experts, perX, maxTiles } = source;
   const expected = experts * (1 - (1 - 1 / experts) ** tokens);
-  const tiles = { most: maxTiles, size: tile };
-  return { experts, topK: perX, pairs: tokens, shared: false, tiles, expected };
+  return { experts, topK: perX, pairs: tokens, tiles: { most: maxTiles, size: tile }, expected };
 }
 
 /** Expert of a pair: steps of about a quarter visit all experts, different ones for the choices of a token. */
@@ -153,7 +148,7 @@ export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
     used.add(expert);
     rows++;
   }
-  const share = (shard.expertCount - (choices.shared ? 1 : 0)) / choices.experts;
+  const share = chosenExperts(row) / choices.experts;
   const moreExperts = used.size - choices.expected * share;
   const moreRows = rows - choices.pairs * share;
   // A kernel without `out` adds all results of a token up before it writes.

@@ -87,13 +87,13 @@ export async function benchDecode(
       const warm = await warmUp(executor, () => executor.run(prepared[0], read), rewind);
       await before();
       const queue = warm.map((arrival) => ({ arrival, steps: 0 }));
-      const pace = new Pace();
+      // As in generation, but that the host writes the tokens of weights that are a pattern before each step.
+      const pace = new Pace(executor.depth, spread === true);
       const tpots: number[] = [];
       let arrived = performance.now();
       for (let issued = 0; issued < total || queue.length > 0; ) {
-        // As in generation, but that the host writes the tokens of weights that are a pattern before each step.
-        const together = spread === true ? 1 : pace.together;
-        while (issued < total && queue.length < (together > 1 ? 2 : executor.depth)) {
+        const { steps: together, submits } = pace.next;
+        while (issued < total && queue.length < submits) {
           if (spread === true) writeTokens(model, batch, issued);
           const steps = prepared.slice(issued, issued + together);
           const begin = performance.now();

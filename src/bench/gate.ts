@@ -108,7 +108,7 @@ function spots<P>(kernel: AnyKernel, p: P, contents: Readonly<Record<string, Con
 /** The first two rows and the last two of every expert; of a shared expert, those with the same numbers. */
 function linearSpots(p: LinearParams): Spot<LinearParams>[] {
   const { shard, source } = p;
-  const shared = source === undefined ? 0 : sharedRows(source);
+  const shared = sharedRows(source);
   const least = Math.min(shard.rowCount, shared > 0 ? shared : shard.rowCount);
   const count = Math.min(2, least);
   return [0, least - count].map((first) => ({

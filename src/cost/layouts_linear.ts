@@ -1,5 +1,5 @@
 /** Layouts of the kernels that multiply with weights. */
-import { type LinearParams, sharedRows, xRows } from '../kernels/linear.ts';
+import { chosenExperts, chosenPairs, type LinearParams, sharedPairs, sharedRows } from '../kernels/linear.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
@@ -8,11 +8,7 @@ import type { WorkOptions } from './work.ts';
 /** Tiles that have work in the shard of a linear call, without those of a shared expert. */
 function activeTiles(p: LinearParams, even = false): number {
   const { source, shard } = p;
-  if (source.kind === 'routed') {
-    const own = sharedRows(source) > 0;
-    const pairs = p.tokens - (own ? xRows(p) : 0);
-    return (pairs * (shard.expertCount - (own ? 1 : 0))) / source.routing.experts;
-  }
+  if (source.kind === 'routed') return (chosenPairs(p) * chosenExperts(p)) / source.routing.experts;
   if (source.kind !== 'grouped') return ceilDiv(p.tokens, p.tile);
   if (!even) return shard.expertCount * expectedTiles(p.tokens, 1 / source.experts, p.tile);
   const [each, rest] = [Math.floor(p.tokens / source.experts), p.tokens % source.experts];
@@ -22,10 +18,8 @@ function activeTiles(p: LinearParams, even = false): number {
 
 /** Workgroups that have work, of a kernel whose workgroups have `rows` rows of w each. */
 function activeWorkgroups(p: LinearParams, rows: number, even = false): number {
-  const own = sharedRows(p.source);
-  return (
-    ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even) + (own > 0 ? ceilDiv(own, rows) * xRows(p) : 0)
-  );
+  const shared = ceilDiv(sharedRows(p.source), rows) * sharedPairs(p);
+  return ceilDiv(p.shard.rowCount, rows) * activeTiles(p, even) + shared;
 }
 
 /** Expected tiles of one expert: of `pairs` independent pairs each is its own with probability `p`. */

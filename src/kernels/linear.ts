@@ -41,15 +41,26 @@ export type RowSource =
   | { readonly kind: 'routed'; readonly routing: Routing; readonly sharedRows?: number };
 
 /** Rows of w of the shared expert among routed pairs; 0 where there is none. */
-export function sharedRows(source: RowSource): number {
-  return source.kind === 'routed' ? (source.sharedRows ?? 0) : 0;
+export function sharedRows(source: RowSource | undefined): number {
+  return source?.kind === 'routed' ? (source.sharedRows ?? 0) : 0;
+}
+
+/** Experts of the bound buffers that tokens choose: without the shared one. */
+export function chosenExperts({
+  shard,
+  source,
+}: Pick<LinearParams, 'shard'> & { source?: RowSource }): number {
+  return shard.expertCount - (sharedRows(source) > 0 ? 1 : 0);
 }
 
 /** Most rows of w of an expert, where the others have `rows`. */
 const mostRows = (p: LinearParams, rows: number): number => Math.max(rows, sharedRows(p.source));
 
 /** Pairs of the shared expert, one for each token. */
-const sharedPairs = (p: LinearParams): number => (sharedRows(p.source) > 0 ? xRows(p) : 0);
+export const sharedPairs = (p: LinearParams): number => (sharedRows(p.source) > 0 ? xRows(p) : 0);
+
+/** Result rows without those of the shared expert. */
+export const chosenPairs = (p: LinearParams): number => p.tokens - sharedPairs(p);
 
 /** Parameters of `y = out(norm(x) Wᵀ)`. */
 export interface LinearParams {
@@ -95,6 +106,7 @@ export function linearLibs(
 ): WgslName[] {
   const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, `lib/out_${p.out}`];
   if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
+  else libs.push('lib/rows_even');
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
@@ -227,12 +239,12 @@ export function linearWorkgroups(p: LinearParams, rowsPerWorkgroup: number): [nu
  * routed pairs hit), x and y once.
  */
 export function linearCost(p: LinearParams): Cost {
-  const { expertCount, rowCount } = p.shard;
+  const { rowCount } = p.shard;
   const own = sharedPairs(p);
   const ownRows = sharedRows(p.source);
-  const share = (expertCount - (ownRows > 0 ? 1 : 0)) / expertsOf(p);
+  const share = chosenExperts(p) / expertsOf(p);
   const touched = touchedExperts(p) * share;
-  const rows = (p.tokens - own) * share;
+  const rows = chosenPairs(p) * share;
   const results = (rows * rowCount + own * ownRows) / (p.out === 'swiglu' ? 2 : 1);
   const rope = isRope(p.out) && p.rope !== undefined ? ropeCost(p.out, p.rope, rows, p.shard) : undefined;
   return {

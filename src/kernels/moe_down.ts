@@ -5,7 +5,7 @@ import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import { type Buffers, buffersBindings, buffersConstants, buffersFault, buffersMatrix } from './buffers.ts';
 import { MAIN_FORMATS } from './format_cases.ts';
-import { defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
+import { type BindingSpec, defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
 import {
   chooseExperts,
   distinctExperts,
@@ -43,9 +43,17 @@ export interface ExpertsDownParams {
 /** Rows of x of a token. */
 const rowsEach = (p: ExpertsDownParams): number => p.routing.topK + (p.shareInX === true ? 1 : 0);
 
-/** Columns of the rows of x, and of those of share_x. */
-const xColumns = (p: ExpertsDownParams): number => (p.shareInX === true ? Math.max(p.K, p.shareK) : p.K);
-const shareColumns = (p: ExpertsDownParams): number => (p.shareInX === true ? xColumns(p) : p.shareK);
+/** x, whose rows are as wide as the widest that they hold. */
+function xBinding(p: ExpertsDownParams): BindingSpec {
+  const cols = p.shareInX === true ? Math.max(p.K, p.shareK) : p.K;
+  return { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(cols)], cols, use: 'in' };
+}
+
+/** share_x, which may be x. */
+function shareBinding(p: ExpertsDownParams): BindingSpec {
+  if (p.shareInX === true) return xBinding(p);
+  return { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' };
+}
 
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
@@ -107,13 +115,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     ...routingBindings(p.routing, p.tokens),
     ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
     share_w: weightBinding(p, p.N, p.shareK),
-    x: { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(xColumns(p))], cols: xColumns(p), use: 'in' },
-    share_x: {
-      type: 'f32',
-      dims: [p.tokens * (p.shareInX === true ? rowsEach(p) : 1), padRow(shareColumns(p))],
-      cols: shareColumns(p),
-      use: 'in',
-    },
+    x: xBinding(p),
+    share_x: shareBinding(p),
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
   }),
   workgroups: (p) => [ceilDiv(p.shard.rowCount, ROWS), p.tokens, 1],
@@ -121,6 +124,8 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
     const { topK } = p.routing;
     const each = rowsEach(p);
+    const [, xStride] = xBinding(p).dims;
+    const [, shareStride] = shareBinding(p).dims;
     const y = io.f('y');
     const x = io.f('x');
     const w = buffersMatrix(p.buffers, rowCount, io);
@@ -139,12 +144,12 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
         if (p.withShare) {
           io.m('share_w').row(n, shareRow);
           const at = p.shareInX === true ? t * each + topK : t;
-          sum += dot(shareRow, io.f('share_x'), at * padRow(shareColumns(p)), p.shareK);
+          sum += dot(shareRow, io.f('share_x'), at * shareStride, p.shareK);
         }
         experts.forEach((expert, i) => {
           if (expert < expertBegin || expert >= expertBegin + expertCount) return;
           w.row((expert - expertBegin) * rowCount + r, row);
-          sum += weights[i] * dot(row, x, (t * each + i) * padRow(xColumns(p)), p.K);
+          sum += weights[i] * dot(row, x, (t * each + i) * xStride, p.K);
         });
         y[t * padRow(p.N) + n] += sum;
       }

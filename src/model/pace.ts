@@ -11,9 +11,20 @@ export function stepsTogether(stepMs: number): number {
   return Math.max(1, Math.min(MOST_STEPS, Math.floor(MOST_MS / stepMs)));
 }
 
-/** Follows how long steps take. */
+/** Submits under way where they hold several steps: one that runs, and one that follows without a pause. */
+const SUBMITS = 2;
+
+/** Follows how long steps take, and says how many to queue. */
 export class Pace {
+  readonly #depth: number;
+  readonly #apart: boolean;
   #stepMs = Number.POSITIVE_INFINITY;
+
+  /** `depth`: single steps that may be under way. `apart`: whether every step has a submit of its own, however short. */
+  constructor(depth: number, apart = false) {
+    this.#depth = depth;
+    this.#apart = apart || depth === 1;
+  }
 
   /** Notes that `steps` steps have arrived `ms` milliseconds after those before. */
   note(steps: number, ms: number): void {
@@ -21,8 +32,14 @@ export class Pace {
     this.#stepMs = Number.isFinite(this.#stepMs) ? 0.75 * this.#stepMs + 0.25 * each : each;
   }
 
-  /** Steps to be submitted together next. */
+  /** Steps that are short enough to be submitted together. */
   get together(): number {
     return stepsTogether(this.#stepMs);
+  }
+
+  /** Steps of the next submit, and submits that may be under way with it. */
+  get next(): { readonly steps: number; readonly submits: number } {
+    const steps = this.#apart ? 1 : this.together;
+    return { steps, submits: steps > 1 ? SUBMITS : this.#depth };
   }
 }

@@ -320,8 +320,7 @@ async function* decode(
   /** Position that each sequence's next step computes. */
   const position = sequences.map((s) => s.prompt.length);
   const queue: Promise<Uint32Array[]>[] = [];
-  const { depth } = model.executor;
-  const pace = new Pace();
+  const pace = new Pace(model.executor.depth);
   const running = () => sequences.some((s) => s.finish === undefined);
   /** Steps that some sequence may still need. */
   const needed = () =>
@@ -329,16 +328,15 @@ async function* decode(
   let arrived = performance.now();
   try {
     while (running() || queue.length > 0) {
-      const together = depth > 1 ? pace.together : 1;
-      // Two submits of several steps keep the device busy.
-      while (running() && needed() > 0 && queue.length < (together > 1 ? 2 : depth)) {
+      const { steps: together, submits } = pace.next;
+      while (running() && needed() > 0 && queue.length < submits) {
         park(model, sequences, position);
         // A sequence is moved between submits, so none may come to its last position within one.
         const room = Math.min(...sequences.map((s, i) => s.limit - position[i]));
+        const count = Math.min(together, needed(), room);
+        const longest = Math.max(...position);
         const plans: PreparedPlan[] = [];
-        for (let i = 0; i < Math.min(together, needed(), room); i++) {
-          plans.push(await model.decodePlan(B, Math.max(...position) + 1 + i));
-        }
+        for (let i = 1; i <= count; i++) plans.push(await model.decodePlan(B, longest + i));
         queue.push(model.steps(plans, read));
         for (let s = 0; s < B; s++) position[s] += plans.length;
       }

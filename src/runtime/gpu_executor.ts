@@ -132,11 +132,9 @@ export class GpuExecutor implements Executor {
     });
     device.queue.submit([encoder.finish()]);
     const fetched = await Promise.all(
-      copies.map(({ staging, bytes }) => this.#fetch(staging, bytes * steps.length)),
+      copies.map(({ request, bytes, staging }) => this.#fetch(staging, request.bytes, bytes, steps.length)),
     );
-    return steps.map((_, i) =>
-      copies.map(({ request, bytes }, r) => fetched[r].slice(i * bytes, i * bytes + request.bytes)),
-    );
+    return steps.map((_, i) => fetched.map((parts) => parts[i]));
   }
 
   release(prepared: PreparedPlan): void {
@@ -203,14 +201,24 @@ export class GpuExecutor implements Executor {
     return pool.pop() ?? this.#memory.create('readback', bytes, usage, 'staging');
   }
 
-  async #fetch(staging: GPUBuffer, bytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** `count` parts of `bytes` bytes, `stride` bytes apart, which is a multiple of 4. */
+  async #fetch(
+    staging: GPUBuffer,
+    bytes: number,
+    stride: number,
+    count: number,
+  ): Promise<Uint8Array<ArrayBuffer>[]> {
     await mapBuffer(this.gpu, staging, GPUMapMode.READ);
-    const size = Math.ceil(bytes / 4) * 4;
-    const data = new Uint8Array(staging.getMappedRange(0, size).slice(0, bytes));
+    const size = stride * count;
+    const mapped = staging.getMappedRange(0, size);
+    const parts = Array.from(
+      { length: count },
+      (_, i) => new Uint8Array(mapped.slice(i * stride, i * stride + bytes)),
+    );
     staging.unmap();
     this.#staging.get(size)?.push(staging);
     this.gpu.check();
-    return data;
+    return parts;
   }
 }
 

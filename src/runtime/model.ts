@@ -157,9 +157,7 @@ export class Model {
     const result = this.executor
       .run(prepared, read === undefined ? [] : [read])
       .then(([bytes]) => new Uint32Array(bytes?.buffer ?? new ArrayBuffer(0)));
-    // Callers keep several steps under way; one that fails while they wait for another is still theirs to handle.
-    result.catch(() => undefined);
-    return result;
+    return awaitedLater(result);
   }
 
   /** Queues steps that follow each other, in one submit; resolves with 32-bit words of one slot after each. @internal */
@@ -167,8 +165,7 @@ export class Model {
     const results = this.executor
       .runAll(prepared, [read])
       .then((all) => all.map(([bytes]) => new Uint32Array(bytes.buffer)));
-    results.catch(() => undefined);
-    return results;
+    return awaitedLater(results);
   }
 
   /** Page table rows of sequence `sequence`. @internal */
@@ -225,4 +222,10 @@ export class Model {
     prepared.catch(() => this.#plans.delete(key));
     return prepared;
   }
+}
+
+/** Callers keep several steps under way; one that fails while they wait for another is still theirs to handle. */
+function awaitedLater<T>(result: Promise<T>): Promise<T> {
+  result.catch(() => undefined);
+  return result;
 }

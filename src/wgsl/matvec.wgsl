@@ -7,7 +7,7 @@
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
-// (x_blocks), norm_x (norm_*), tile_expert, tile_rows and tile_item (rows_*), out_kept and out4_kept (out_add,
+// (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out_kept and out4_kept (out_add,
 // keep_none), out4 (out_*).
 //
 // --- specialised ---

@@ -7,7 +7,7 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
-// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert, tile_rows and tile_item (rows_*), out4 (out_*).
+// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32

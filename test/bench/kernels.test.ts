@@ -59,7 +59,7 @@ describe.skipIf(gpu === undefined)('benchKernels', () => {
     const cases = [...pick('moe.gate_up_proj', [1]), ...pick('moe_down', [4])].map((one) => {
       const params = one.params as { shard: { expertCount: number }; source?: RowSource };
       // A shared expert has the last buffer for itself.
-      const shared = params.source !== undefined && sharedRows(params.source) > 0;
+      const shared = sharedRows(params.source) > 0;
       const experts = params.shard.expertCount - (shared ? 1 : 0);
       const first = Math.ceil(experts / 2);
       const buffers = [first, experts - first, ...(shared ? [1] : [])];

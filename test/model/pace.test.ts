@@ -8,7 +8,7 @@ it('only short steps are submitted together, eight at most', () => {
 });
 
 it('follows how long steps take', () => {
-  const pace = new Pace();
+  const pace = new Pace(4);
   expect(pace.together).toBe(1);
   pace.note(1, 0.3);
   expect(pace.together).toBe(6);

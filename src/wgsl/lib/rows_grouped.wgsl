@@ -21,9 +21,3 @@ fn tile_item(tile: u32, i: u32) -> Item {
   let pair = pairs[t.y + min(i, t.z - 1u)];
   return Item(i < t.z, pair / PAIRS_PER_X, pair);
 }
-
-const UNEVEN: bool = false;  // whether experts differ in how many rows of w they have
-
-fn tile_rows(expert: u32) -> u32 {
-  return params.row_count;
-}

@@ -15,9 +15,3 @@ fn tile_item(tile: u32, i: u32) -> Item {
   let row = tile * TOKENS + i;
   return Item(row < params.tokens, picks[min(row, params.tokens - 1u)], row);
 }
-
-const UNEVEN: bool = false;  // whether experts differ in how many rows of w they have
-
-fn tile_rows(expert: u32) -> u32 {
-  return params.row_count;
-}
