@@ -13,9 +13,9 @@ import { choosing } from './layouts_linear.ts';
 const WIDE = 256;
 const NARROW = 64;
 
-function rows(family: string, count: number, K: number, passes: number): Layout {
-  const depth = passes * ceilDiv(ceilDiv(K, 8), WIDE);
-  return { family, workgroups: count, depth, groupFlops: 4 * K };
+/** Kernels that hold a row in the registers of a workgroup, eight elements of an invocation at a time. */
+function rows(family: string, count: number, K: number): Layout {
+  return { family, workgroups: count, depth: ceilDiv(ceilDiv(K, 8), WIDE), groupFlops: 4 * K };
 }
 
 function moeRoute(call: LaidOut): Layout {
@@ -52,11 +52,11 @@ export const ROW_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   },
   rmsnorm(call) {
     const p = call.params as { tokens: number; K: number };
-    return rows('rmsnorm', p.tokens, p.K, 2);
+    return rows('rmsnorm', p.tokens, p.K);
   },
   half_rows(call) {
     const p = call.params as { rows: number; K: number; norm: string };
-    return rows(`half_rows ${p.norm}`, p.rows, p.K, p.norm === 'rms' ? 2 : 1);
+    return rows(`half_rows ${p.norm}`, p.rows, p.K);
   },
   embed_tokens(call) {
     const p = call.params as { tokens: number; K: number };

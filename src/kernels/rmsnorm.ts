@@ -7,7 +7,7 @@ export interface RmsNormParams {
   readonly tokens: number;
   /** Width of a row. */
   readonly K: number;
-  /** Elements from one row of x to the next. */
+  /** Elements from one row of x to the next; a multiple of 4. */
   readonly xStride: number;
   /** The same of y, and where in a row the result starts; by default rows are the result. */
   readonly yStride?: number;
@@ -23,10 +23,18 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
   variants: [PLAIN],
   libs: () => [],
   check(p) {
-    if (!(p.tokens >= 1 && p.K >= 1 && p.xStride >= p.K && yStride(p) >= (p.yAt ?? 0) + p.K)) {
+    if (
+      !(
+        p.tokens >= 1 &&
+        p.K >= 1 &&
+        p.xStride >= p.K &&
+        p.xStride % 4 === 0 &&
+        yStride(p) >= (p.yAt ?? 0) + p.K
+      )
+    ) {
       throw new KernelError(
         'rmsnorm',
-        `expected tokens, K >= 1 and rows of at least K, got ${JSON.stringify(p)}`,
+        `expected tokens, K >= 1 and rows of at least K, those of x a multiple of 4, got ${JSON.stringify(p)}`,
       );
     }
   },

@@ -9,6 +9,7 @@ const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multipl
 
 const BLOCKS: u32 = (K + 7u) / 8u;
 const WG: u32 = 256u;
+const EACH: u32 = (BLOCKS + WG - 1u) / WG;  // blocks of an invocation
 
 struct Block8 {
   lo: vec4<f32>,
@@ -25,15 +26,21 @@ struct Params {
 
 var<workgroup> partial: array<f32, WG>;
 
+// All of a row is asked for before anything waits, and stays in registers.
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
   let row = workgroup_id.x;
+  var own: array<Block8, EACH>;
+  for (var i = 0u; i < EACH; i++) {
+    own[i] = load_x8(row, min(i * WG + li, BLOCKS - 1u));
+  }
   var scale = 1.0;
   if (NORMED) {
     var sum = 0.0;
-    for (var block = li; block < BLOCKS; block += WG) {
-      let b = load_x8(row, block);
-      sum += dot8(b, b);
+    for (var i = 0u; i < EACH; i++) {
+      if (i * WG + li < BLOCKS) {
+        sum += dot8(own[i], own[i]);
+      }
     }
     partial[li] = sum;
     for (var half = WG / 2u; half > 0u; half /= 2u) {
@@ -45,11 +52,14 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     workgroupBarrier();
     scale = norm_scale(partial[0]);
   }
-  for (var block = li; block < BLOCKS; block += WG) {
-    let b = norm_x(load_x8(row, block), block);
-    let lo = clamp(b.lo * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    let hi = clamp(b.hi * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    y[row * BLOCKS + block] = vec4<u32>(
-      pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+  for (var i = 0u; i < EACH; i++) {
+    let block = i * WG + li;
+    if (block < BLOCKS) {
+      let b = norm_x(own[i], block);
+      let lo = clamp(b.lo * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+      let hi = clamp(b.hi * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+      y[row * BLOCKS + block] = vec4<u32>(
+        pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+    }
   }
 }
