@@ -46,9 +46,12 @@ export function choosing(experts: number, WG: number): { steps: number; flops: n
   return { steps: ceilDiv(experts, WG) * ceilDiv(experts, 4), flops: CHOICE_FLOPS * experts * experts };
 }
 
+/** Rows of a group of matvec; fixed by its text. */
+const MATVEC_ROWS = 4;
+
 function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
-  const { WG, TOKENS, ROWS, GROUPS, AHEAD = 1 } = constantsOf(call);
+  const { WG, TOKENS, GROUPS } = constantsOf(call);
   const team = call.variant.name === 'workgroup' ? 32 : subgroup;
   const teams = Math.max(1, WG / team);
   const parts = Math.max(Math.floor(teams / GROUPS), 1);
@@ -59,9 +62,9 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
-    workgroups: activeWorkgroups(p, ROWS * GROUPS, even),
-    depth: rounds * ceilDiv(blocks, team * parts * AHEAD) + choice.steps / CHOICE_STEPS,
-    groupFlops: blocks * 8 * (2 * TOKENS * ROWS * GROUPS + norm) + choice.flops,
+    workgroups: activeWorkgroups(p, MATVEC_ROWS * GROUPS, even),
+    depth: rounds * ceilDiv(blocks, team * parts) + choice.steps / CHOICE_STEPS,
+    groupFlops: blocks * 8 * (2 * TOKENS * MATVEC_ROWS * GROUPS + norm) + choice.flops,
   };
 }
 

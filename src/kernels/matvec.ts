@@ -24,11 +24,11 @@ import { walkLibs } from './weights.ts';
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
 const SMALL_SUBGROUP = 16;
 
-/** Most rows of which each group has a workgroup of its own. */
-const ALONE_ROWS = 1024;
+/** Rows of a group: as many share each load of x and gamma. */
+const ROWS = 4;
 
 /** Every team has rows of its own. */
-const SMALL = { WG: 64, ROWS: 4, GROUPS: 8 } as const;
+const SMALL = { WG: 64, GROUPS: 8 } as const;
 
 /** For adapters with small subgroups. */
 const SMALL_SUBGROUP_TEAM: Variant = {
@@ -43,47 +43,42 @@ const LARGE_SUBGROUP_TEAM: Variant = {
   available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
 };
 
-/** Blocks of 8 columns from which all lanes of a workgroup share the columns of several tokens. */
-const ALONE_BLOCKS = 128;
+/** Members of a team in what follows, and invocations of a workgroup unless its teams are more or few. */
+const TEAM = 32;
+const WORKGROUP = 128;
+
+/** Teams that keep a large GPU busy, for one token and for several, which take more registers. */
+const BUSY = { one: 2560, several: 4096 } as const;
+
+/** Blocks of 8 columns from which eight teams may share them. */
+const LONG_BLOCKS = 512;
 
 /**
- * Whether a workgroup has one group of rows: where these are so few and long that there would be few workgroups, and for
- * several tokens, whose sums leave a lane registers for one group.
+ * Teams that share the columns of four rows of 16-bit or f32 weights. Sharing costs additions and barriers, so no more than
+ * it takes to be busy; experts' rows are always many, and two teams hide that choosing them takes time. Found by
+ * measurement.
  */
-function isAlone(p: LinearParams): boolean {
-  if (!isPlain(p.format) || p.source.kind === 'routed') return false;
+function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
-  return p.tile > 1 ? blocks >= ALONE_BLOCKS : p.shard.rowCount <= ALONE_ROWS && blocks > ALONE_BLOCKS;
+  const several = p.tile > 1;
+  const dense = p.source.kind === 'all' || p.source.kind === 'picked';
+  const most = !dense ? 2 : several || blocks < LONG_BLOCKS ? 4 : 8;
+  const busy = !dense ? Number.POSITIVE_INFINITY : several ? BUSY.several : BUSY.one;
+  let teams = 1;
+  while (teams < most && teams * TEAM < blocks && ceilDiv(p.N, ROWS) * teams < busy) teams *= 2;
+  return teams;
 }
 
-/**
- * Groups of rows elsewhere: two, so that four neighbouring rows are there for one result. More where every workgroup
- * first chooses experts and the rows are long, so that choosing is paid once for all of them.
- */
-function groups(p: LinearParams): number {
-  if (isAlone(p)) return 1;
-  return p.source.kind === 'routed' && p.K >= 2048 ? 8 : 2;
-}
-
-/** Rows of a group: more share each load of x and gamma, fewer leave more workgroups. Chosen by measurement. */
-function rows(p: LinearParams): number {
-  return !isPlain(p.format) || p.tile >= 4 || p.norm === 'rms' || isAlone(p) ? 4 : 2;
-}
-
-/** Blocks of 8 columns of a lane that are under way at a time, where few workgroups leave registers for two. */
-function ahead(p: LinearParams): number {
-  return isAlone(p) && p.tile === 1 ? 2 : 1;
-}
-
-/**
- * Invocations of a workgroup: enough to have a block of 8 columns each, for latency; fewer for large tiles, whose sums
- * fill workgroup memory.
- */
-function workgroup(p: LinearParams): number {
-  if (!isPlain(p.format)) return groups(p) * ceilDiv(p.K, 32) <= 128 || p.tile >= 4 ? 64 : 128;
-  const lanes = groups(p) * ceilDiv(p.K, 8);
-  if (lanes <= 64) return 64;
-  return lanes <= 128 || p.tile >= 4 ? 128 : 256;
+/** How a workgroup is laid out: invocations, and groups of four rows. */
+function layout(p: LinearParams): { WG: number; GROUPS: number } {
+  if (!isPlain(p.format)) {
+    const GROUPS = p.source.kind === 'routed' && p.K >= 2048 ? 8 : 2;
+    return { WG: GROUPS * ceilDiv(p.K, 32) <= 128 || p.tile >= 4 ? 64 : 128, GROUPS };
+  }
+  const teams = sharing(p);
+  // Workgroups of large tiles are small, since their sums take registers.
+  const WG = teams > 4 ? teams * TEAM : teams === 1 && p.tile > 1 ? WORKGROUP / 2 : WORKGROUP;
+  return { WG, GROUPS: WG / TEAM / teams };
 }
 
 export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
@@ -97,17 +92,13 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   ],
   check: (p) => linearCheck('matvec', p),
   constants: (p) => ({
-    WG: workgroup(p),
     TOKENS: p.tile,
-    ROWS: rows(p),
-    GROUPS: groups(p),
-    ...(isPlain(p.format) ? { AHEAD: ahead(p) } : {}),
+    ...layout(p),
     ...linearConstants(p),
   }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups: (p, team) =>
-    linearWorkgroups(p, team < SMALL_SUBGROUP ? SMALL.ROWS * SMALL.GROUPS : rows(p) * groups(p)),
+  workgroups: (p, team) => linearWorkgroups(p, ROWS * (team < SMALL_SUBGROUP ? SMALL : layout(p)).GROUPS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },

@@ -58,6 +58,9 @@ function shareBinding(p: ExpertsDownParams): BindingSpec {
 /** Rows of a workgroup; fixed by the text. */
 const ROWS = 8;
 
+/** Rows from which there are workgroups enough for small ones to keep a large GPU busy. */
+const MANY_ROWS = 6144;
+
 /**
  * Invocations of a workgroup: no more than there are blocks of 8 columns; as even a share of the units of 32 as may be, at
  * most 256 at a time.
@@ -66,7 +69,8 @@ function workgroup(p: ExpertsDownParams): number {
   const items = (step: number) => ceilDiv(p.shareK, step) + p.routing.topK * ceilDiv(p.K, step);
   if (!isPlain(p.format)) return evenWorkgroup(items(32));
   const blocks = items(8);
-  return blocks > 128 ? 256 : blocks > 64 ? 128 : 64;
+  if (blocks <= 64) return 64;
+  return blocks <= 128 || p.N >= MANY_ROWS ? 128 : 256;
 }
 
 export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParams>({

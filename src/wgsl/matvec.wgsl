@@ -1,7 +1,7 @@
 // y[token, n] = out( sum_k norm(x)[token, k] * w[n, k] ) for few tokens: bound by reading w.
 //
-// A workgroup owns GROUPS groups of ROWS rows of w and a tile of TOKENS rows of x. Its teams (subgroups or 32 invocations)
-// are spread over the groups; those of one group share the columns, so that small matrices too keep the whole GPU busy.
+// A workgroup owns GROUPS groups of four rows of w and a tile of TOKENS rows of x. Its teams (subgroups or 32 invocations)
+// are spread over the groups; those of one group share its columns, so that small matrices too keep the whole GPU busy.
 // Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights) or, of compressed weights, in units of 32, so
 // each weight is read once for the whole tile; then teams sum over their lanes, and the workgroup over its teams.
 // The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
@@ -13,17 +13,16 @@
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
 const TOKENS: u32 = 1u;     // rows of x in a tile
-const ROWS: u32 = 2u;       // rows of w of a group: 2 or 4
-const GROUPS: u32 = 2u;     // groups of rows, a power of two, at least 4 / ROWS
+const GROUPS: u32 = 2u;     // groups of rows, a power of two
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
+const ROWS: u32 = 4u;                     // of a group
 const BLOCKS: u32 = (K + 7u) / 8u;
 const SQUARES: u32 = (TOKENS + 3u) / 4u;  // sums of squares, four tokens to a vec4
 const SUMS: u32 = TOKENS + SQUARES;
-const QUADS: u32 = ROWS * GROUPS / 4u;    // rows of a workgroup, four to a result
 
-const_assert TOKENS * QUADS <= WG;        // an invocation makes one result at most
+const_assert TOKENS * GROUPS <= WG;       // an invocation makes four results at most
 
 struct Params {
   tokens: u32,        // result rows (dense)
@@ -65,8 +64,8 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     x_rows[t] = tile_item(tile, t).x_row;
   }
   // What the result of this invocation needs of memory is asked for first.
-  let n = first + local_index % QUADS * 4u;
-  let own_token = local_index / QUADS;
+  let n = first + local_index % GROUPS * ROWS;
+  let own_token = local_index / GROUPS;
   var makes = own_token < TOKENS && n < row_count;
   var y_row = 0u;
   var kept: Kept;
@@ -74,7 +73,7 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     let item = tile_item(tile, own_token);
     makes = item.valid;
     y_row = item.y_row;
-    kept = out_kept(y_row, params.row_begin + n, min(4u, row_count - n));
+    kept = out_kept(y_row, params.row_begin + n, min(ROWS, row_count - n));
   }
   for (var round = 0u; round < GROUPS / abreast; round++) {
     let group = round * abreast + team.index % abreast;
@@ -108,16 +107,11 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   }
 
   if (makes) {
-    let quad = local_index % QUADS;
+    let group = local_index % GROUPS;
     var sum = vec4<f32>(0.0);
     var square = 0.0;
     for (var p = 0u; p < parts; p++) {
-      let at = p * GROUPS * SUMS + own_token;
-      if (ROWS == 2u) {
-        sum += vec4<f32>(partial[at + quad * 2u * SUMS].xy, partial[at + (quad * 2u + 1u) * SUMS].xy);
-      } else {
-        sum += partial[at + quad * SUMS];
-      }
+      sum += partial[(p * GROUPS + group) * SUMS + own_token];
       if (NORMED) {
         square += partial[p * GROUPS * SUMS + TOKENS + own_token / 4u][own_token % 4u];
       }
@@ -125,6 +119,6 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
     if (NORMED) {
       sum *= norm_scale(square);
     }
-    out4_kept(kept, y_row, params.row_begin + n, sum, min(4u, row_count - n));
+    out4_kept(kept, y_row, params.row_begin + n, sum, min(ROWS, row_count - n));
   }
 }
