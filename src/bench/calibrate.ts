@@ -1,7 +1,7 @@
 /** Measures an adapter and fits the laws of the kernel families: everything that `predict` needs, from probes alone. */
 import { CALIBRATION_FORMAT, type Calibration, type Family } from '../cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../cost/fit.ts';
-import { type Law, type Machine, termsOf, timeOf } from '../cost/law.ts';
+import { type Distances, type Law, type Machine, termsOf, timeOf } from '../cost/law.ts';
 import { type Work, workOf } from '../cost/work.ts';
 import { DeviceError } from '../errors.ts';
 import { pickVariant } from '../kernels/kernel.ts';
@@ -65,11 +65,14 @@ const ABREAST = 16;
 /** Least probes of a family's law; its five parameters hold each other where they begin. */
 const LEAST_PROBES = 3;
 
+/** Probes of a family with warm code. */
+const WARM_PROBES = 2;
+
 /** A probe with what was measured. */
 interface Measured {
   readonly probe: ProbeShape;
   readonly work: Work;
-  readonly workingSet: number;
+  readonly distances: Distances;
   readonly timing: Timing;
 }
 
@@ -113,7 +116,8 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     const write = await writeCurve(bench, bytes, latency.dependent.median);
     const machine: Machine = { read, write, units, fma_tflops: fma, matrix_tflops: matrix };
     arena = new Arena(gpu, bytes);
-    const shapes = shortEnough(probeShapes(gpu.caps, !fast, formats).filter(filter), gpu, machine);
+    const short = shortEnough(probeShapes(gpu.caps, !fast, formats).filter(filter), gpu, machine);
+    const shapes = fast ? [...short, ...warmed(short)] : short;
     parts = done + shapes.length + 2;
     next('a step to measure within');
     guard = await guardOf(bench, rate);
@@ -121,7 +125,7 @@ export async function calibrate(gpu: Gpu, options: CalibrateOptions = {}): Promi
     if (fast)
       flush = await KernelSetup.create(gpu, bench.pipelines, probe_read, FLUSH, probe_read.variants[0]);
     // Where calls run on a processor, others hardly matter, and would only hide what is measured.
-    const within: WithinOptions = fast ? { step: mock, flush, ...STEADY } : { step: [], flush, ...BRIEF };
+    const within = fast ? { step: mock, flush, ...STEADY } : { step: [], flush, ...BRIEF };
     const measured: Measured[] = [];
     for (let at = 0; at < shapes.length; at += ABREAST) {
       const some = shapes.slice(at, at + ABREAST).map(({ probe }) => probe);
@@ -194,27 +198,43 @@ export function probeWork(probe: ProbeShape, gpu: Gpu): Work {
 
 /** A law without losses, for times that no call falls short of by much. */
 const IDEAL: Law = {
-  ...{ launch: 0, launchCached: 0, workgroup: 0, iteration: 0, iterationCached: 0 },
+  ...{ launch: 0, launchWarm: 0, launchCached: 0, workgroup: 0, iteration: 0, iterationCached: 0 },
   ...{ bandwidth: 1, arithmetic: 0.3 },
 };
 
 /** A probe and the microseconds that it could take at best. */
 interface Expected {
   readonly probe: ProbeShape;
+  readonly family: string;
   readonly us: number;
 }
+
+/** Far beyond what any cache holds. */
+const FAR: Distances = { weights: Number.POSITIVE_INFINITY, code: Number.POSITIVE_INFINITY };
 
 /** The probes that do not take long; of a family of long ones, the shortest that its law needs. */
 function shortEnough(probes: readonly ProbeShape[], gpu: Gpu, machine: Machine): Expected[] {
   const timed = probes.map((probe) => {
     const work = probeWork(probe, gpu);
-    const us = timeOf(termsOf(IDEAL, work, machine, Number.POSITIVE_INFINITY));
-    return { probe, us, family: `${work.family} ${probe.cached}` };
+    const us = timeOf(termsOf(IDEAL, work, machine, FAR));
+    return { probe, us, family: work.family };
   });
-  return timed.filter(({ us, family }) => {
-    const shorter = timed.filter((other) => other.family === family && other.us < us).length;
-    return us <= LONGEST_US || shorter < LEAST_PROBES;
+  return timed.filter((one) => {
+    const shorter = timed.filter((other) => isAlike(other, one) && other.us < one.us).length;
+    return one.us <= LONGEST_US || shorter < LEAST_PROBES;
   });
+}
+
+function isAlike(a: Expected, b: Expected): boolean {
+  return a.family === b.family && a.probe.heat === b.probe.heat;
+}
+
+/** The shortest probes of each family, of whose times the launch is the largest part, with warm code. */
+function warmed(probes: readonly Expected[]): Expected[] {
+  const cold = probes.filter(({ probe }) => probe.heat === 'cold').sort((a, b) => a.us - b.us);
+  return cold
+    .filter((one) => cold.filter((other) => isAlike(other, one)).indexOf(one) < WARM_PROBES)
+    .map((one) => ({ ...one, probe: { ...one.probe, heat: 'warm' } }));
 }
 
 /** The shortest call of every kernel. */
@@ -233,10 +253,10 @@ async function readied(
   arena: Arena,
   probe: ProbeShape,
 ): Promise<ProbeCall> {
-  const { kernel, params, cached } = probe;
+  const { kernel, params, heat } = probe;
   const variant = pickVariant(kernel, gpu.caps);
   const { streamed } = probeWork(probe, gpu);
-  const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, cached, streamed);
+  const call = await ProbeCall.create(arena, pipelines, kernel, params, variant, heat === 'cached', streamed);
   // Drivers may put off part of the work until a pipeline is first used.
   await clock.pass((pass) => {
     call.freshen(pass);
@@ -250,7 +270,7 @@ async function timeProbes(
   bench: Bench,
   arena: Arena,
   probes: readonly ProbeShape[],
-  within: WithinOptions,
+  within: Omit<WithinOptions, 'warm'>,
   guard: Guard,
   onProbe: (probe: ProbeShape) => void,
 ): Promise<Measured[]> {
@@ -267,11 +287,13 @@ async function timeProbes(
     await guard.rise(RISE_MS);
     const found: Measured[] = [];
     for (const { probe, call } of ready) {
-      const options = probe.cached ? { ...within, flush: undefined } : within;
+      const flush = probe.heat === 'cached' ? undefined : within.flush;
+      const options = { ...within, flush, warm: probe.heat === 'warm' };
       const timing = await guard.steady(() => measureWithin(clock, call, options));
       // A call that takes less than the clock's noise, which no law could be fitted to.
-      if (timing.us > 0)
-        found.push({ probe, work: probeWork(probe, gpu), workingSet: call.workingSet, timing });
+      if (timing.us <= 0) continue;
+      const distances = { weights: call.workingSet, code: probe.heat === 'cold' ? FAR.code : 0 };
+      found.push({ probe, work: probeWork(probe, gpu), distances, timing });
     }
     return found;
   } finally {
@@ -293,22 +315,22 @@ function families(
   for (const [family, members] of groups) {
     if (members.length < LEAST_PROBES) continue;
     const points = members.map(
-      ({ work, workingSet, timing, probe }): FitPoint => ({
+      ({ work, distances, timing, probe }): FitPoint => ({
         work,
-        workingSet,
+        distances,
         us: timing.us,
-        cached: probe.cached,
+        heat: probe.heat,
       }),
     );
     const law = fitLaw(points, machine, dispatchUs);
-    const probes = members.map(({ probe, work, workingSet, timing }) => ({
+    const probes = members.map(({ probe, work, distances, timing }) => ({
       kernel: probe.kernel.name,
       shape: probe.shape,
-      cached: probe.cached,
+      heat: probe.heat,
       us: timing.us,
       p10: timing.p10,
       p90: timing.p90,
-      predicted_us: timeOf(termsOf(law, work, machine, workingSet)),
+      predicted_us: timeOf(termsOf(law, work, machine, distances)),
     }));
     const errors = probes.map(({ us, predicted_us }) => Math.abs(predicted_us / us - 1));
     result[family] = { law, error_median: quantile(errors, 0.5), error_p90: quantile(errors, 0.9), probes };

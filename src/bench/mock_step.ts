@@ -12,6 +12,8 @@ export interface WithinOptions {
   readonly step: readonly ProbeCall[];
   /** Reads so much before them that no cache holds what they read before; absent for calls whose weights caches hold. */
   readonly flush: Pick<ProbeCall, 'encode'> | undefined;
+  /** Whether the call has run before them, on other weights, as that of the layer before. */
+  readonly warm: boolean;
   /** Pairs of passes, with the call and without it, after two that are not counted. */
   readonly pairs: number;
   /** Times that as many pairs are added while noise is too large. */
@@ -38,14 +40,17 @@ const STEADY_SHARE = 0.02;
 export async function measureWithin(
   clock: GpuClock,
   call: ProbeCall,
-  { step, flush, pairs, more, passUs }: WithinOptions,
+  { step, flush, warm, pairs, more, passUs }: WithinOptions,
 ): Promise<Timing> {
+  // Calls that share its code would warm it.
+  const others = step.filter(({ compiled }) => compiled.pipeline !== call.compiled.pipeline);
   const through =
     (repeats: number, own: boolean): EncodePass =>
     (pass) => {
       for (let i = 0; i < repeats; i++) {
         flush?.encode(pass, 1);
-        for (const other of step) other.encode(pass, 1);
+        if (warm) call.encode(pass, 1);
+        for (const other of others) other.encode(pass, 1);
         call.freshen(pass);
         if (own) call.encode(pass, 1);
       }

@@ -1,4 +1,5 @@
 /** Probes of attention and of what prepares it. */
+import type { Heat } from '../cost/calibration.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
 import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
@@ -39,14 +40,14 @@ function slices(
 function attention(
   kernel: AnyKernel,
   shape: Slices,
-  cached = COLD,
+  heat: Heat = COLD,
   kv: (typeof PROBED_CACHES)[number] = 'f16',
 ): ProbeShape {
   const [heads, D, batch, context, splitLen, kvHeads = 1, window] = shape;
   const seen = window === undefined ? `context ${context}` : `window ${window}`;
   const label = kv === 'f16' ? '' : `, ${kv}`;
   const name = `${heads} heads of ${D} on ${kvHeads}, batch ${batch}, ${seen} by ${splitLen}${label}`;
-  return probe(kernel, name, slices(shape, kv), cached);
+  return probe(kernel, name, slices(shape, kv), heat);
 }
 
 export function matrixAttention(): ProbeShape[] {
@@ -164,66 +165,121 @@ export function plainAttention(some: Some): ProbeShape[] {
   ];
 }
 
+/**
+ * By heads of a workgroup, which follow from how many workgroups there are, as whole contexts and in slices. The first three
+ * of a list are one pipeline.
+ */
+const QUADS: readonly { readonly cold: readonly Slices[]; readonly cached: readonly Slices[] }[] = [
+  // One head.
+  {
+    cold: [
+      ...([
+        [3, 96, 1, 300, 300],
+        [3, 96, 40, 300, 300],
+        [3, 96, 1, 1100, 1100],
+      ] as const),
+      ...([
+        [3, 96, 40, 100, 100],
+        [24, 112, 1, 250, 250, 3],
+        [6, 40, 1, 450, 450, 2],
+        [12, 208, 1, 60, 60],
+      ] as const),
+    ],
+    cached: [[3, 96, 1, 300, 300]],
+  },
+  {
+    cold: [
+      ...([
+        [3, 96, 1, 1100, 192],
+        [3, 96, 12, 1100, 384],
+        [3, 96, 1, 5000, 1024],
+      ] as const),
+      ...([
+        [12, 208, 1, 500, 64],
+        [24, 112, 1, 700, 160, 3],
+      ] as const),
+    ],
+    cached: [[3, 96, 1, 1100, 192]],
+  },
+  // Two.
+  {
+    cold: [
+      ...([
+        [12, 96, 12, 200, 200],
+        [12, 96, 20, 500, 500],
+        [12, 96, 16, 300, 300],
+      ] as const),
+      ...([
+        [24, 112, 8, 120, 120, 3],
+        [40, 208, 5, 90, 90],
+      ] as const),
+    ],
+    cached: [[12, 96, 20, 500, 500]],
+  },
+  {
+    cold: [
+      ...([
+        [12, 96, 5, 700, 256],
+        [12, 96, 6, 1100, 384],
+        [12, 96, 1, 9000, 640],
+      ] as const),
+      ...([
+        [40, 208, 1, 300, 64],
+        [24, 112, 1, 1100, 128, 3],
+      ] as const),
+    ],
+    cached: [[12, 96, 5, 700, 256]],
+  },
+  // Four.
+  {
+    cold: [
+      ...([
+        [12, 96, 40, 300, 300],
+        [12, 96, 30, 100, 100],
+        [12, 96, 60, 500, 500],
+      ] as const),
+      ...([
+        [24, 112, 12, 120, 120, 3],
+        [72, 112, 12, 250, 250, 6],
+        [40, 208, 12, 60, 60],
+      ] as const),
+    ],
+    cached: [[12, 96, 30, 100, 100]],
+  },
+  {
+    cold: [
+      ...([
+        [12, 96, 12, 700, 256],
+        [12, 96, 30, 1100, 384],
+        [12, 96, 40, 500, 128],
+      ] as const),
+      ...([
+        [40, 208, 1, 500, 64],
+        [24, 112, 5, 1100, 128, 3],
+        [72, 112, 1, 9000, 128, 6, 400],
+      ] as const),
+      ...([
+        [24, 112, 1, 9000, 256, 3],
+        [40, 208, 4, 700, 192],
+      ] as const),
+    ],
+    cached: [
+      [12, 96, 12, 700, 256],
+      [40, 208, 1, 500, 64],
+    ],
+  },
+];
+
 export function quadAttention(some: Some): ProbeShape[] {
-  const whole: readonly Slices[] = [
-    ...([
-      [3, 96, 1, 100, 100],
-      [3, 96, 40, 100, 100],
-      [3, 96, 1, 1100, 1100],
-    ] as const),
-    ...([
-      [12, 96, 20, 500, 500],
-      [24, 112, 1, 250, 250, 3],
-      [24, 112, 12, 120, 120, 3],
-    ] as const),
-    ...([
-      [6, 40, 1, 450, 450, 2],
-      [72, 112, 12, 250, 250, 6],
-      [12, 208, 1, 60, 60],
-    ] as const),
-  ];
-  const sliced: readonly Slices[] = [
-    ...([
-      [3, 96, 1, 1100, 128],
-      [3, 96, 12, 1100, 384],
-      [3, 96, 1, 5000, 1024],
-    ] as const),
-    ...([
-      [12, 96, 12, 700, 256],
-      [40, 208, 1, 500, 64],
-      [24, 112, 5, 1100, 128, 3],
-    ] as const),
-    ...([
-      [72, 112, 1, 9000, 128, 6, 400],
-      [24, 112, 1, 9000, 256, 3],
-      [40, 208, 4, 700, 192],
-    ] as const),
-  ];
-  const cached: readonly Slices[] = [
-    ...([
-      [3, 96, 1, 100, 100],
-      [24, 112, 12, 120, 120, 3],
-      [12, 96, 20, 500, 500],
-    ] as const),
-    ...([
-      [3, 96, 1, 1100, 128],
-      [12, 96, 12, 700, 256],
-      [40, 208, 1, 500, 64],
-    ] as const),
-  ];
-  return PROBED_CACHES.flatMap((kv) => [
-    ...[whole, sliced].flatMap((shapes) =>
-      some(kv === 'f16' ? shapes : shapes.slice(0, 7), 4).map((shape) =>
-        attention(mfa_quad, shape, COLD, kv),
-      ),
-    ),
-    // Of fp8, one of each kind.
-    ...[cached.slice(0, 3), cached.slice(3)].flatMap((shapes) =>
-      some(kv === 'f16' ? shapes : shapes.slice(0, 1), kv === 'f16' ? 1 : 0).map((shape) =>
+  return PROBED_CACHES.flatMap((kv) =>
+    QUADS.flatMap(({ cold, cached }) => [
+      // Of fp8, fewer.
+      ...some(kv === 'f16' ? cold : cold.slice(0, 4), 3).map((shape) => attention(mfa_quad, shape, COLD, kv)),
+      ...some(cached.slice(0, kv === 'f16' ? cached.length : 1), kv === 'f16' ? 1 : 0).map((shape) =>
         attention(mfa_quad, shape, CACHED, kv),
       ),
-    ),
-  ]);
+    ]),
+  );
 }
 
 export function combineProbes(some: Some): ProbeShape[] {

@@ -1,4 +1,6 @@
 /** Probes of the linear kernels. */
+
+import type { Heat } from '../cost/calibration.ts';
 import { isPlain, type RowFormat } from '../formats/index.ts';
 import { dense, grouped } from '../kernels/linear.ts';
 import { routed } from '../kernels/linear_cases.ts';
@@ -33,8 +35,8 @@ export const tilesOf = ({ format }: RowFormat): readonly number[] => (isPlain(fo
 /** The kernel of a tile. */
 const few = (tile: number, { format }: RowFormat) => (tile > 1 || isPlain(format) ? matvec : matvec_units);
 
-/** `[N, K]`, norm, cached. Deep and few, shallow and many, small and large. */
-const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: boolean])[] = [
+/** `[N, K]`, norm, heat. Deep and few, shallow and many, small and large. */
+const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, heat: Heat])[] = [
   [208, 416, true, COLD],
   [1744, 416, false, COLD],
   [5872, 416, true, COLD],
@@ -61,12 +63,12 @@ const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, cached: b
 
 export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeShape[] {
   return some(MATVEC, 8)
-    .map(([N, K, norm, cached]) =>
+    .map(([N, K, norm, heat]) =>
       probe(
         few(tile, row),
         `${N}x${columns(K, row)}${norm ? ' norm' : ''}, ${tile} tokens${label(row)}`,
         dense(N, columns(K, row), tile, { ...row, tile, norm: norm ? 'rms' : 'none' }),
-        cached,
+        heat,
       ),
     )
     .concat(
@@ -89,8 +91,8 @@ export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeSha
 }
 
 export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {
-  type Shape = readonly [N: number, K: number, tokens: number, cached?: boolean, experts?: number];
-  const call = ([N, K, tokens, cached, experts = 24]: Shape) =>
+  type Shape = readonly [N: number, K: number, tokens: number, heat?: Heat, experts?: number];
+  const call = ([N, K, tokens, heat, experts = 24]: Shape) =>
     probe(
       few(1, row),
       `${experts} experts ${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
@@ -98,7 +100,7 @@ export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {
         ...row,
         ...{ norm: 'rms', out: 'swiglu' },
       }),
-      cached,
+      heat,
     );
   const shapes: readonly Shape[] = [
     [208, 416, 1],
@@ -131,7 +133,7 @@ export function groupedMatvecProbes(row: RowFormat, some: Some): ProbeShape[] {
     K: number,
     pairs: number,
     norm: boolean,
-    cached = COLD,
+    heat: Heat = COLD,
     experts = 12,
   ) =>
     probe(
@@ -141,7 +143,7 @@ export function groupedMatvecProbes(row: RowFormat, some: Some): ProbeShape[] {
         ...row,
         norm: norm ? 'rms' : 'none',
       }),
-      cached,
+      heat,
     );
   // Where experts are of several formats, all have the tiles of one.
   return [1, 2, 4].flatMap((tile) =>
@@ -198,12 +200,12 @@ export function matmulProbes(row: RowFormat, some: Some): ProbeShape[] {
 }
 
 export function matrixProbes(row: RowFormat): ProbeShape[] {
-  const call = (tile: number, N: number, K: number, tokens: number, cached = COLD) =>
+  const call = (tile: number, N: number, K: number, tokens: number, heat: Heat = COLD) =>
     probe(
       matmul_matrix,
       `${N}x${columns(K, row)}, ${tokens} tokens${label(row)}`,
       dense(N, columns(K, row), tokens, { ...row, tile }),
-      cached,
+      heat,
     );
   const experts = (tile: number, N: number, K: number, pairs: number) =>
     probe(
@@ -243,7 +245,7 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
 }
 
 export function downProbes(row: RowFormat, some: Some): readonly ProbeShape[] {
-  const call = (tokens: number, N: number, K: number, shareK: number, cached = COLD, experts = 24) =>
+  const call = (tokens: number, N: number, K: number, shareK: number, heat: Heat = COLD, experts = 24) =>
     probe(
       moe_down,
       `${experts} experts ${N}x${columns(K, row)}, shared ${columns(shareK, row)}, ${tokens} tokens${label(row)}`,
@@ -257,7 +259,7 @@ export function downProbes(row: RowFormat, some: Some): readonly ProbeShape[] {
         shard: { expertBegin: 0, expertCount: experts, rowBegin: 0, rowCount: N },
         withShare: true,
       },
-      cached,
+      heat,
     );
   return some(
     [

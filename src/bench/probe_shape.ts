@@ -1,4 +1,5 @@
 /** What the lists of probes share. */
+import type { Heat } from '../cost/calibration.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
 
 /** A call to be timed. */
@@ -6,24 +7,23 @@ export interface ProbeShape {
   readonly kernel: AnyKernel;
   readonly params: unknown;
   readonly shape: string;
-  /** With weights from a cache. */
-  readonly cached: boolean;
+  readonly heat: Heat;
   /** Whether sampling only looks for the largest logit. */
   readonly greedy: boolean;
 }
 
-export const COLD = false;
-export const CACHED = true;
+export const COLD = 'cold';
+export const CACHED = 'cached';
 
-/** A probe; with weights from memory and greedy sampling unless said otherwise. */
+/** A probe; with code and weights from memory and greedy sampling unless said otherwise. */
 export function probe(
   kernel: AnyKernel,
   shape: string,
   params: unknown,
-  cached: boolean = COLD,
+  heat: Heat = COLD,
   greedy: boolean = true,
 ): ProbeShape {
-  return { kernel, params, shape, cached, greedy };
+  return { kernel, params, shape, heat, greedy };
 }
 
 /** All of a list, or its first few. */

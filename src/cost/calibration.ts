@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.ts';
 import type { Law } from './law.ts';
 
 /** Changes when files of an earlier version cannot be used any more. */
-export const CALIBRATION_FORMAT = 4;
+export const CALIBRATION_FORMAT = 5;
 
 /** A measured figure: median, and the 10th and 90th percentile. */
 export interface Spread {
@@ -17,12 +17,17 @@ export interface BandwidthPoint extends Spread {
   readonly bytes: number;
 }
 
+/**
+ * Where a probe found what it needs: code and weights in memory; its code in a cache, as a layer's calls do that run the code
+ * of the layer before; or the weights as well.
+ */
+export type Heat = 'cold' | 'warm' | 'cached';
+
 /** One call at a probe shape. */
 export interface ProbeRow {
   readonly kernel: string;
   readonly shape: string;
-  /** Whether the same weights were read again and again, so that caches could hold them. */
-  readonly cached: boolean;
+  readonly heat: Heat;
   readonly us: number;
   readonly p10: number;
   readonly p90: number;
@@ -115,12 +120,17 @@ export function bandwidthAt(points: readonly BandwidthPoint[], bytes: number): n
   return Math.exp(Math.log(low.median) + share * Math.log(high.median / low.median)) * 1e3;
 }
 
-/** How much of a working set comes from memory rather than a cache, 0 to 1, by the bandwidth at its size. */
+/**
+ * How much of a working set comes from memory rather than a cache, 0 to 1, by the bandwidth at its size. Smaller sizes than
+ * the one that is read fastest are in a cache as well: what slows them is that they are small.
+ */
 export function missShare(points: readonly BandwidthPoint[], workingSet: number): number {
   const slowest = 1 / bandwidthAt(points, Number.POSITIVE_INFINITY);
-  const fastest = 1 / Math.max(...points.map((point) => point.median * 1e3));
+  const best = points.reduce((a, b) => (b.median > a.median ? b : a));
+  const fastest = 1 / (best.median * 1e3);
   // Caches that are hardly faster than memory do not show.
   if (slowest < fastest * 1.1) return 1;
+  if (workingSet <= best.bytes) return 0;
   return Math.min(1, Math.max(0, (1 / bandwidthAt(points, workingSet) - fastest) / (slowest - fastest)));
 }
 
@@ -176,6 +186,7 @@ const DIFFERENCES = ['pass_us', 'gap_us'];
 /** Least values of a law's parameters. */
 const LAW: Readonly<Record<keyof Law, number>> = {
   launch: 0,
+  launchWarm: 0,
   launchCached: 0,
   bandwidth: 1e-9,
   arithmetic: 1e-9,

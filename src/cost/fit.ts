@@ -1,5 +1,6 @@
 /** Fits the law of a kernel family to its probes. */
-import type { Law, Machine } from './law.ts';
+import type { Heat } from './calibration.ts';
+import type { Distances, Law, Machine } from './law.ts';
 import { termsOf, timeOf } from './law.ts';
 import type { Work } from './work.ts';
 
@@ -7,13 +8,13 @@ import type { Work } from './work.ts';
 export interface FitPoint {
   readonly work: Work;
   readonly us: number;
-  /** Bytes between two uses of the same weights. */
-  readonly workingSet: number;
-  readonly cached: boolean;
+  readonly distances: Distances;
+  readonly heat: Heat;
 }
 
-/** Names of the parameters in the order in which they are searched. */
+/** Names of the parameters in the order in which they are searched, by what the calls tell that they are searched with. */
 const COLD = ['launch', 'bandwidth', 'arithmetic', 'workgroup', 'iteration'] as const;
+const WARM = ['launchWarm'] as const;
 const CACHED = ['launchCached', 'iterationCached'] as const;
 
 /** How strongly parameters that no probe depends on are held where they began. */
@@ -21,14 +22,16 @@ const HOLD = 1e-4;
 
 /**
  * The law whose logarithm of predicted over measured time is smallest in the mean of squares; first over the calls with
- * weights from memory, then what differs with weights from caches.
+ * code and weights from memory, then what differs with code from caches, then with weights from there too.
  *
  * `dispatchUs`: time of the smallest dispatch, from which the search begins. `points` must not be empty.
  */
 export function fitLaw(points: readonly FitPoint[], machine: Machine, dispatchUs: number): Law {
-  const cold = points.filter((point) => !point.cached);
+  const of = (heat: Heat) => points.filter((point) => point.heat === heat);
+  const [cold, warm, cached] = [of('cold'), of('warm'), of('cached')];
   const start: Law = {
     launch: dispatchUs * 1.5,
+    launchWarm: dispatchUs * 1.5,
     launchCached: dispatchUs * 1.5,
     bandwidth: 0.8,
     arithmetic: 0.3,
@@ -37,16 +40,28 @@ export function fitLaw(points: readonly FitPoint[], machine: Machine, dispatchUs
     iterationCached: dispatchUs / 10,
   };
   const first = search(start, COLD, cold.length > 0 ? cold : points, machine);
-  const law = { ...first, launchCached: first.launch, iterationCached: first.iteration };
-  const cached = points.filter((point) => point.cached);
-  if (cold.length === 0 || cached.length === 0) return law;
-  const second = search(law, CACHED, cached, machine);
-  // What comes from a cache is not later than what comes from memory.
-  return {
-    ...second,
-    launchCached: Math.min(second.launchCached, law.launch),
-    iterationCached: Math.min(second.iterationCached, law.iteration),
+  let law: Law = {
+    ...first,
+    launchWarm: first.launch,
+    launchCached: first.launch,
+    iterationCached: first.iteration,
   };
+  if (cold.length === 0) return law;
+  // What comes from a cache is not later than what comes from memory.
+  if (warm.length > 0) {
+    const { launchWarm } = search(law, WARM, warm, machine);
+    law = { ...law, launchWarm: Math.min(launchWarm, law.launch) };
+    law = { ...law, launchCached: law.launchWarm };
+  }
+  if (cached.length > 0) {
+    const { launchCached, iterationCached } = search(law, CACHED, cached, machine);
+    law = {
+      ...law,
+      launchCached: Math.min(launchCached, law.launchWarm),
+      iterationCached: Math.min(iterationCached, law.iteration),
+    };
+  }
+  return law;
 }
 
 function search(
@@ -68,8 +83,8 @@ function search(
   const loss = (at: readonly number[]): number => {
     const law = lawOf(at);
     let sum = 0;
-    for (const { work, us, workingSet } of points) {
-      sum += Math.log(timeOf(termsOf(law, work, machine, workingSet)) / us) ** 2;
+    for (const { work, us, distances } of points) {
+      sum += Math.log(timeOf(termsOf(law, work, machine, distances)) / us) ** 2;
     }
     return sum / points.length + HOLD * at.reduce((total, value, i) => total + (value - origin[i]) ** 2, 0);
   };

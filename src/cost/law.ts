@@ -7,8 +7,9 @@ import type { Work } from './work.ts';
 
 /** Parameters of a family, fitted on calls at probe shapes. */
 export interface Law {
-  /** Microseconds that any dispatch takes beside its work, with weights from memory and with weights from cache. */
+  /** Microseconds that any dispatch takes beside its work: with code and weights from memory, code from cache, or both. */
   readonly launch: number;
+  readonly launchWarm: number;
   readonly launchCached: number;
   /** Share of the bandwidth of plain reads and writes. */
   readonly bandwidth: number;
@@ -36,21 +37,25 @@ export interface Terms {
 /** What the law needs of an adapter. */
 export type Machine = Pick<Calibration, 'read' | 'write' | 'units' | 'fma_tflops' | 'matrix_tflops'>;
 
-/**
- * The parts of a call's time. `workingSet`: bytes that the device touches between two uses of the same weights; those of
- * a step, or more than any cache where weights take turns.
- */
-export function termsOf(law: Law, work: Work, machine: Machine, workingSet: number): Terms {
-  const miss = missShare(machine.read, workingSet);
+/** Bytes that the device touches between two uses of the same weights, and between two of the same code. */
+export interface Distances {
+  readonly weights: number;
+  readonly code: number;
+}
+
+/** The parts of a call's time. */
+export function termsOf(law: Law, work: Work, machine: Machine, { weights, code }: Distances): Terms {
+  const miss = missShare(machine.read, weights);
   const rate = (work.units === 'matrix' ? machine.matrix_tflops : machine.fma_tflops) ?? machine.fma_tflops;
   const waves = Math.ceil(work.workgroups / machine.units - 1e-9);
   const memory =
-    work.streamed / bandwidthAt(machine.read, workingSet) +
+    work.streamed / bandwidthAt(machine.read, weights) +
     work.near / bandwidthAt(machine.read, work.near) +
     work.cost.bytesWritten / bandwidthAt(machine.write, work.cost.bytesWritten);
   const mix = (cached: number, cold: number) => cached + (cold - cached) * miss;
   return {
-    launch: mix(law.launchCached, law.launch),
+    launch:
+      mix(law.launchCached, law.launchWarm) + (law.launch - law.launchWarm) * missShare(machine.read, code),
     memory: memory / law.bandwidth,
     compute:
       waves * ((machine.units * work.groupFlops) / (rate.median * 1e6) / law.arithmetic + law.workgroup),

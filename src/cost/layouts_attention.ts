@@ -53,7 +53,7 @@ function mfaQuad(call: LaidOut): Layout {
   const { KEYS } = constantsOf(call);
   const layout = slices(call, KEYS, quadGroup(p), 'fma');
   // The last step of several slices is mfa_combine's.
-  return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'}` };
+  return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'} x${quadGroup(p)}` };
 }
 
 function mfaCombine(call: LaidOut): Layout {

@@ -1,7 +1,7 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
 import { stepsTogether } from '../model/pace.ts';
-import type { Plan } from '../model/plan.ts';
+import type { KernelCall, Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
 import { formatOf } from './layout.ts';
@@ -64,10 +64,12 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
   const works = plan.calls.map((call) => workOf(call, { context, subgroup, greedy }));
   const bytes = sum(works.map(({ cost }) => cost.bytesRead + cost.bytesWritten));
   const flops = sum(works.map(({ cost }) => cost.flops));
-  const workingSet = sum(works.map((work) => work.streamed + work.cost.bytesWritten));
+  const workingSet = sum(works.map(touched));
+  const code = codeDistances(plan.calls, works);
   const calls = plan.calls.map((call, i): PredictedCall => {
     const work = works[i];
-    const terms = termsOf(lawOf(calibration, work.family), work, calibration, workingSet);
+    const distances = { weights: workingSet, code: code[i] };
+    const terms = termsOf(lawOf(calibration, work.family), work, calibration, distances);
     return {
       label: call.label,
       kernel: call.kernel.name,
@@ -100,6 +102,33 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
     bound: hostUs > gpuUs + gapUs ? 'host' : most[0],
     boundPercent,
   };
+}
+
+/** Bytes of a call that no cache can be expected to hold already. */
+function touched(work: Work): number {
+  return work.streamed + work.cost.bytesWritten;
+}
+
+/** For each call of a step that is run again and again, the bytes touched since its code ran last. */
+function codeDistances(calls: readonly KernelCall[], works: readonly Work[]): number[] {
+  const codes = calls.map(codeOf);
+  const ends: number[] = [];
+  let end = 0;
+  for (const work of works) {
+    end += touched(work);
+    ends.push(end);
+  }
+  return codes.map((code, i) => {
+    const begin = i === 0 ? 0 : ends[i - 1];
+    const before = i === 0 ? -1 : codes.lastIndexOf(code, i - 1);
+    // In this step, or else in the one before it.
+    return before >= 0 ? begin - ends[before] : begin + end - ends[codes.lastIndexOf(code)];
+  });
+}
+
+/** What a call's text follows from. */
+function codeOf({ kernel, params, variant }: KernelCall): string {
+  return JSON.stringify([kernel.name, variant.name, kernel.constants(params), kernel.libs(params, variant)]);
 }
 
 /** The law of a family; InputError when it was not calibrated. */

@@ -43,11 +43,11 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** The first probes of what a step of one sequence runs. */
 function few(): (probe: ProbeShape) => boolean {
   const seen = new Map<string, number>();
-  return ({ kernel, shape, cached, greedy }) => {
+  return ({ kernel, shape, heat, greedy }) => {
     if (!greedy || !/matvec|mfa_|moe_down|embed|rope_turns|sample/.test(kernel.name)) return false;
     if (kernel.name === 'matvec' && !/, 1 tokens/.test(shape)) return false;
-    if (kernel.name === 'mfa_decode' || (kernel.name === 'mfa_quad' && cached)) return false;
-    const kind = `${kernel.name} ${shape.includes('experts')} ${cached}`;
+    if (kernel.name === 'mfa_decode' || (kernel.name === 'mfa_quad' && heat === 'cached')) return false;
+    const kind = `${kernel.name} ${shape.includes('experts')} ${heat}`;
     seen.set(kind, (seen.get(kind) ?? 0) + 1);
     // Those of attention come in two kinds.
     return (seen.get(kind) ?? 0) <= (kernel.name === 'mfa_quad' ? 8 : 4);

@@ -8,12 +8,14 @@ import {
   type Calibration,
   calibrationNotes,
   type Family,
+  type Heat,
   missShare,
+  type ProbeRow,
   parseCalibration,
   passUs,
 } from '../../src/cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
-import { boundOf, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
+import { boundOf, type Distances, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
 import { expectedTiles } from '../../src/cost/layouts_linear.ts';
 import { lawOf, predict } from '../../src/cost/predict.ts';
 import { type Work, workOf } from '../../src/cost/work.ts';
@@ -45,6 +47,7 @@ const MACHINE = {
 };
 const LAW: Law = {
   launch: 5,
+  launchWarm: 4,
   launchCached: 3,
   bandwidth: 0.8,
   arithmetic: 0.5,
@@ -62,7 +65,7 @@ function work(rest: Partial<Work>): Work {
   };
 }
 
-const COLD = 1e9;
+const COLD: Distances = { weights: 1e9, code: 1e9 };
 
 describe('bandwidth', () => {
   it('lies between measured sizes, and is the nearest beyond them', () => {
@@ -76,6 +79,13 @@ describe('bandwidth', () => {
     expect(missShare(READ, 1e9)).toBe(1);
     expect(missShare(READ, 32e6)).toBeCloseTo(1 / 3, 5);
     expect(missShare([{ bytes: 1e6, ...spread(10) }], 1)).toBe(1);
+  });
+
+  it('takes for cached what is read slowly only because it is little', () => {
+    const curve = [{ bytes: 1e5, ...spread(500) }, ...READ];
+    expect(bandwidthAt(curve, 1e5)).toBe(5e5);
+    expect(missShare(curve, 1e5)).toBe(0);
+    expect(missShare(curve, 32e6)).toBeCloseTo(1 / 3, 5);
   });
 });
 
@@ -98,7 +108,10 @@ describe('the law', () => {
 
   it('reads and starts faster from a cache', () => {
     const call = work({ streamed: 4e6, depth: 10 });
-    const [cold, cached] = [COLD, 4e6].map((set) => termsOf(LAW, call, MACHINE, set));
+    const [cold, warm, cached] = [COLD, { weights: 1e9, code: 4e6 }, { weights: 4e6, code: 4e6 }].map((at) =>
+      termsOf(LAW, call, MACHINE, at),
+    );
+    expect(warm).toEqual({ ...cold, launch: 4 });
     expect(cold).toMatchObject({ launch: 5, latency: 4 });
     expect(cold.memory).toBeCloseTo(5);
     expect(cached.launch).toBeCloseTo(3);
@@ -118,33 +131,44 @@ describe('fitting', () => {
       groupFlops: depth * 50_000,
     })),
   );
-  const point = (shape: Partial<Work>, cached: boolean, noise = 1): FitPoint => {
+  const point = (shape: Partial<Work>, heat: Heat, noise = 1): FitPoint => {
     const made = work(shape);
-    const workingSet = cached ? Math.min(1e6, made.streamed) : COLD;
-    return { work: made, cached, workingSet, us: noise * timeOf(termsOf(LAW, made, MACHINE, workingSet)) };
+    const weights = heat === 'cached' ? Math.min(1e6, made.streamed) : COLD.weights;
+    const distances = { weights, code: heat === 'cold' ? COLD.code : 0 };
+    return { work: made, heat, distances, us: noise * timeOf(termsOf(LAW, made, MACHINE, distances)) };
   };
 
   it('finds the law that made the times', () => {
-    const points = shapes.flatMap((shape) => [point(shape, false), point(shape, true)]);
+    const points = shapes.flatMap((shape) =>
+      (['cold', 'warm', 'cached'] as const).map((heat) => point(shape, heat)),
+    );
     const law = fitLaw(points, MACHINE, 2);
-    for (const { work: made, us, workingSet } of points) {
-      expect(timeOf(termsOf(law, made, MACHINE, workingSet)) / us).toBeGreaterThan(0.95);
-      expect(timeOf(termsOf(law, made, MACHINE, workingSet)) / us).toBeLessThan(1.05);
+    for (const { work: made, us, distances } of points) {
+      expect(timeOf(termsOf(law, made, MACHINE, distances)) / us).toBeGreaterThan(0.95);
+      expect(timeOf(termsOf(law, made, MACHINE, distances)) / us).toBeLessThan(1.05);
     }
     expect(law.bandwidth).toBeCloseTo(LAW.bandwidth, 1);
     expect(law.launch).toBeCloseTo(LAW.launch, 0);
+    expect(law.launchWarm).toBeCloseTo(LAW.launchWarm, 0);
     expect(law.launchCached).toBeCloseTo(LAW.launchCached, 0);
+    // Without probes that tell, nothing is faster from a cache.
+    const plain = fitLaw(
+      points.filter(({ heat }) => heat === 'cold'),
+      MACHINE,
+      2,
+    );
+    expect(plain).toMatchObject({ launchWarm: plain.launch, launchCached: plain.launch });
   });
 
   it('is near it with times that are off by 5 %, at shapes that it has not seen', () => {
-    const noisy = shapes.map((shape, i) => point(shape, false, 1 + 0.05 * ((i % 3) - 1)));
+    const noisy = shapes.map((shape, i) => point(shape, 'cold', 1 + 0.05 * ((i % 3) - 1)));
     const law = fitLaw(noisy, MACHINE, 2);
     for (const shape of [
       { workgroups: 120, depth: 60 },
       { workgroups: 2000, depth: 8 },
     ]) {
       const streamed = shape.workgroups * shape.depth * 4096;
-      const unseen = point({ ...shape, streamed, groupFlops: shape.depth * 50_000 }, false);
+      const unseen = point({ ...shape, streamed, groupFlops: shape.depth * 50_000 }, 'cold');
       const predicted = timeOf(termsOf(law, unseen.work, MACHINE, COLD));
       expect(Math.abs(predicted / unseen.us - 1)).toBeLessThan(0.1);
     }
@@ -172,7 +196,9 @@ function plan(batch: number, context: number): Plan {
 }
 
 function calibration(families: readonly string[]): Calibration {
-  const probes = [{ kernel: 'k', shape: 's', cached: false, us: 1, p10: 1, p90: 1, predicted_us: 1 }];
+  const probes: ProbeRow[] = [
+    { kernel: 'k', shape: 's', heat: 'cold', us: 1, p10: 1, p90: 1, predicted_us: 1 },
+  ];
   const family: Family = { law: LAW, error_median: 0, error_p90: 0, probes };
   return {
     format: CALIBRATION_FORMAT,
@@ -222,6 +248,32 @@ describe('predict', () => {
     expect(long.bytes).toBeGreaterThan(short.bytes);
     expect(predict(one, known, { context: 9999 }).bytes).toBe(predict(one, known, { context: 4096 }).bytes);
     expect(predict(plan(4, 4096), known, { context: 300 }).gpuMs).toBeGreaterThan(short.gpuMs);
+  });
+
+  it('starts sooner where the same code ran shortly before', () => {
+    const law = { ...LAW, launch: 1000, launchWarm: 0, launchCached: 0 };
+    const families = Object.fromEntries(
+      Object.entries(known.families).map(([name, family]) => [name, { ...family, law }]),
+    );
+    const { num_hidden_layers } = preset('step3-tiny');
+    const step = predict(plan(1, 4096), { ...known, families }, { context: 300 });
+    // The whole step fits into the cache of 16 MB.
+    expect(step.bytes).toBeLessThan(16e6);
+    expect(Math.max(...step.calls.map(({ terms }) => terms.launch))).toBe(0);
+    // None of it does: what runs once a step is cold, what runs in every layer is not while a layer fits.
+    const read = [
+      { bytes: (2 * step.bytes) / num_hidden_layers, ...spread(4000) },
+      { bytes: (2.1 * step.bytes) / num_hidden_layers, ...spread(1000) },
+    ];
+    const tight = predict(plan(1, 4096), { ...known, families, read }, { context: 300 });
+    const launch = (label: RegExp) =>
+      tight.calls.filter((call) => label.test(call.label)).map((call) => call.terms.launch);
+    expect(launch(/^embed_tokens$/)).toEqual([1000]);
+    expect(launch(/wq$/).slice(1)).toEqual(
+      launch(/wq$/)
+        .slice(1)
+        .map(() => 0),
+    );
   });
 
   it('is bound by the host when that is slower', () => {
@@ -310,7 +362,7 @@ describe('parseCalibration', () => {
   it.each([
     ['an object', null, /calibration: expected an object/],
     ['a list', [], /calibration: expected an object/],
-    ['another format', { ...good, format: 99 }, /format: expected 4 .*step3 calibrate/],
+    ['another format', { ...good, format: 99 }, /format: expected 5 .*step3 calibrate/],
     ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
     ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
     ['no curve', { ...good, read: [] }, /read: expected a list/],
