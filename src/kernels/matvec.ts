@@ -43,30 +43,36 @@ const LARGE_SUBGROUP_TEAM: Variant = {
   available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
 };
 
-/** Members of a team in what follows, and invocations of a workgroup unless its teams are more or few. */
+/** Members of a team in what follows, and invocations of most workgroups. */
 const TEAM = 32;
 const WORKGROUP = 128;
 
-/** Teams that keep a large GPU busy, for one token and for several, which take more registers. */
-const BUSY = { one: 2560, several: 4096 } as const;
+/** Teams that keep a large GPU busy, and more than it holds at a time. */
+const BUSY = 2560;
+const WAVE = 4224;
 
-/** Blocks of 8 columns from which eight teams may share them. */
-const LONG_BLOCKS = 512;
+/** The first of tiles of four tokens, whose sums take more registers. */
+const BUSY_TILES = 4096;
+
+/** Blocks of 8 columns that more than two teams share of several tokens, and more than four of one. */
+const LONG_BLOCKS = { several: 128, one: 512 } as const;
 
 /**
- * Teams that share the columns of four rows of 16-bit or f32 weights. Sharing costs additions and barriers, so no more than
- * it takes to be busy; experts' rows are always many, and two teams hide that choosing them takes time. Found by
- * measurement.
+ * Teams that share the columns of four rows of 16-bit or f32 weights: no more than it takes to be busy, since sharing costs
+ * additions and barriers; but where not all fit at a time, two, so that the last ones are done sooner. Experts have two
+ * too, which hides that choosing them takes time. Found by measurement.
  */
 function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
-  const several = p.tile > 1;
-  const dense = p.source.kind === 'all' || p.source.kind === 'picked';
-  const most = !dense ? 2 : several || blocks < LONG_BLOCKS ? 4 : 8;
-  const busy = !dense ? Number.POSITIVE_INFINITY : several ? BUSY.several : BUSY.one;
-  let teams = 1;
-  while (teams < most && teams * TEAM < blocks && ceilDiv(p.N, ROWS) * teams < busy) teams *= 2;
-  return teams;
+  const fours = ceilDiv(p.N, ROWS);
+  const least = (busy: number, most: number): number => {
+    const teams = [1, 2, 4].find((count) => count * fours >= busy) ?? 8;
+    return Math.min(teams, most, 2 ** Math.ceil(Math.log2(ceilDiv(blocks, TEAM))));
+  };
+  const experts = p.source.kind === 'routed' || p.source.kind === 'grouped';
+  if (experts || (p.tile <= 2 && fours > WAVE)) return least(Number.POSITIVE_INFINITY, 2);
+  if (p.tile === 1) return least(BUSY, blocks >= LONG_BLOCKS.one ? 8 : 4);
+  return least(p.tile === 2 ? BUSY : BUSY_TILES, blocks >= LONG_BLOCKS.several ? 4 : 2);
 }
 
 /** How a workgroup is laid out: invocations, and groups of four rows. */
@@ -77,8 +83,8 @@ function layout(p: LinearParams): { WG: number; GROUPS: number } {
   }
   const teams = sharing(p);
   // Workgroups of large tiles are small, since their sums take registers.
-  const WG = teams > 4 ? teams * TEAM : teams === 1 && p.tile > 1 ? WORKGROUP / 2 : WORKGROUP;
-  return { WG, GROUPS: WG / TEAM / teams };
+  const WG = teams > 2 ? teams * TEAM : teams === 1 && p.tile > 2 ? WORKGROUP / 2 : WORKGROUP;
+  return { WG, GROUPS: teams > 2 ? 1 : WG / TEAM / teams };
 }
 
 export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({

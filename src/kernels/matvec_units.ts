@@ -16,7 +16,7 @@ import {
   linearWorkgroups,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
-import { evenWorkgroup, ownLibs } from './weights.ts';
+import { evenWorkgroup, hasBytes, ownLibs } from './weights.ts';
 
 const WORKGROUP: Variant = {
   name: 'workgroup',
@@ -42,14 +42,25 @@ const SUBGROUP_BYTES: Variant = {
 };
 
 /** Invocations that are to be there before a workgroup takes more rows: what large GPUs need to be busy. */
-const BUSY = 2 ** 17;
+const BUSY = 81_920;
+
+/** Invocations that take several units in turn. */
+const LONG_WORKGROUP = 128;
+
+/** Invocations of a workgroup: one for each unit, if a workgroup may have so many. */
+function workgroup(p: LinearParams): number {
+  const units = ceilDiv(p.K, 32);
+  const WG = evenWorkgroup(units);
+  return units <= WG ? WG : LONG_WORKGROUP;
+}
 
 /** Fours of rows of a workgroup. More share the work on x; fewer leave more workgroups, and sums in registers. */
 function quads(p: LinearParams): number {
   const [fours, tiles] = linearWorkgroups(p, 4);
-  const units = ceilDiv(p.K, 32);
-  const WG = evenWorkgroup(units);
-  let most = units <= WG ? 8 : 2;
+  const WG = workgroup(p);
+  // x as floats takes more registers than as bytes.
+  const once = hasBytes(p.format) ? { short: 8, long: 2 } : { short: 4, long: 1 };
+  let most = ceilDiv(p.K, 32) <= WG ? once.short : once.long;
   while (most > 1 && (fours / most) * tiles * WG < BUSY) most /= 2;
   return most;
 }
@@ -69,7 +80,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
     }
     if (p.tile !== 1) throw new KernelError('matvec_units', `tile: expected 1, got ${p.tile}`, { params: p });
   },
-  constants: (p) => ({ WG: evenWorkgroup(ceilDiv(p.K, 32)), QUADS: quads(p), ...linearConstants(p) }),
+  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p) => linearWorkgroups(p, 4 * quads(p)),

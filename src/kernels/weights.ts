@@ -50,6 +50,11 @@ const BYTES: Partial<Record<RowFormat['format'], WgslName>> = {
   q8_0: 'lib/bytes_8',
 };
 
+/** Whether the weights of a format are integers that fit into signed bytes. */
+export function hasBytes(format: WeightFormat): boolean {
+  return BYTES[format] !== undefined;
+}
+
 /** Library files for matvec, which walks the columns in steps of the format. */
 export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];

@@ -23,7 +23,7 @@ const DETERMINISTIC_SPLIT = 256;
  * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. With
  * matrix units, and without.
  */
-const QUAD_BYTES = { matrix: 16 * 1024 * 1024, plain: 64 * 1024 * 1024 } as const;
+const QUAD_BYTES = { matrix: 6 * 1024 * 1024, plain: 64 * 1024 * 1024 } as const;
 
 /** Tiles that one workgroup takes one after the other, rather than that a dispatch joins slices. */
 const WHOLE_TILES = 2;

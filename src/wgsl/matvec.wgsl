@@ -4,7 +4,7 @@
 // are spread over the groups; those of one group share its columns, so that small matrices too keep the whole GPU busy.
 // Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights) or, of compressed weights, in units of 32, so
 // each weight is read once for the whole tile; then teams sum over their lanes, and the workgroup over its teams.
-// The order of additions depends on K, the tile size and the team alone, not on the number of tokens.
+// The order of additions depends on the weights, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
 // (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out_kept and out4_kept (out_add,

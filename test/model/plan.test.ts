@@ -71,7 +71,8 @@ describe('plans', () => {
     expect(core(1, 4096)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
     expect(core(64, 4096)).toEqual(['mfa_decode 8', 'mfa_combine 8']);
     const matrix = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
-    expect(core(1, 512, matrix)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
+    expect(core(1, 256, matrix)).toEqual(['mfa_quad 4', 'mfa_combine 4']);
+    expect(core(1, 512, matrix)[0]).toMatch(/^mfa_matrix /);
     expect(core(1, 4096, matrix)).toEqual(['mfa_matrix 64', 'mfa_combine 64']);
     // As many slices as occupy the GPU, whatever the context; more of those that would be long.
     expect(core(64, 4096, matrix)).toEqual(['mfa_matrix 2', 'mfa_combine 2']);

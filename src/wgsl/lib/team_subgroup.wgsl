@@ -22,7 +22,8 @@ fn main(
   @builtin(num_subgroups) count: u32,
 ) {
   invocation = local_index;
-  run(workgroup_id, local_index, Team(subgroup_id, lane, size), count);
+  // A subgroup may have room for more than the workgroup.
+  run(workgroup_id, local_index, Team(subgroup_id, lane, min(size, WG)), count);
 }
 
 fn team_put(slot: u32, value: vec4<f32>, local_index: u32) {

@@ -10,7 +10,9 @@ fn walk(
   squares: ptr<function, array<vec4<f32>, SQUARES>>,
 ) {
   var own = array<f32, TOKENS * ROWS>();
-  for (var block = begin; block < BLOCKS; block += step) {
+  for (var next = begin; next < BLOCKS; next += step) {
+    // Known to be in range, so that loads need no bounds checks: these nearly halve the speed of several tokens.
+    let block = min(next, BLOCKS - 1u);
     var wb = load_rows8(buffer, *rows, block);
     for (var t = 0u; t < TOKENS; t++) {
       let raw = load_x8((*x_rows)[t], block);
