@@ -77,7 +77,7 @@ interface Measured {
 }
 
 /**
- * Calibrates an open adapter: about half a minute on a large GPU, two minutes on a software driver.
+ * Calibrates an open adapter: about three minutes.
  *
  * Kernels are not checked here: a model's are, before it runs.
  *

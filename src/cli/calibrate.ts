@@ -56,7 +56,7 @@ export function calibrateCommand(): Command {
       'after',
       `
 Measures bandwidth by size, arithmetic, the times of dispatches, barriers, passes and submits, and every kernel family
-at shapes that no preset has; then fits each family's law. Takes about two minutes on a large GPU.
+at shapes that no preset has; then fits each family's law. Takes about three minutes.
 
 Example:
   step3 calibrate --formats q8_0,q4_k && step3 validate --model step3-small`,

@@ -17,6 +17,15 @@ const COLD = ['launch', 'bandwidth', 'arithmetic', 'workgroup', 'iteration'] as 
 const WARM = ['launchWarm'] as const;
 const CACHED = ['launchCached', 'iterationCached'] as const;
 
+/**
+ * Bounds of shares: nothing is faster than plain reads and chains of multiply-adds by more than noise; and what reads at less
+ * than a fifth of the bandwidth is not bound by it, though bytes and FLOPs of its probes may have grown together.
+ */
+const SHARES: Partial<Record<keyof Law, readonly [least: number, most: number]>> = {
+  bandwidth: [0.2, 1.1],
+  arithmetic: [0, 1.1],
+};
+
 /** How strongly parameters that no probe depends on are held where they began. */
 const HOLD = 1e-4;
 
@@ -74,9 +83,8 @@ function search(
   const lawOf = (at: readonly number[]): Law => {
     const law: Record<string, number> = { ...start };
     names.forEach((name, i) => {
-      // Nothing is faster than plain reads and chains of multiply-adds by more than noise.
-      const most = name === 'bandwidth' || name === 'arithmetic' ? 1.1 : Number.POSITIVE_INFINITY;
-      law[name] = Math.min(most, Math.exp(at[i]));
+      const [least, most] = SHARES[name] ?? [0, Number.POSITIVE_INFINITY];
+      law[name] = Math.min(most, Math.max(least, Math.exp(at[i])));
     });
     return law as unknown as Law;
   };
