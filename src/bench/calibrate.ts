@@ -233,7 +233,7 @@ function isAlike(a: Expected, b: Expected): boolean {
 function warmed(probes: readonly Expected[]): Expected[] {
   const cold = probes.filter(({ probe }) => probe.heat === 'cold').sort((a, b) => a.us - b.us);
   return cold
-    .filter((one) => cold.filter((other) => isAlike(other, one)).indexOf(one) < WARM_PROBES)
+    .filter((one, i) => cold.slice(0, i).filter((other) => isAlike(other, one)).length < WARM_PROBES)
     .map((one) => ({ ...one, probe: { ...one.probe, heat: 'warm' } }));
 }
 

@@ -58,9 +58,8 @@ export function fitLaw(points: readonly FitPoint[], machine: Machine, dispatchUs
   if (cold.length === 0) return law;
   // What comes from a cache is not later than what comes from memory.
   if (warm.length > 0) {
-    const { launchWarm } = search(law, WARM, warm, machine);
-    law = { ...law, launchWarm: Math.min(launchWarm, law.launch) };
-    law = { ...law, launchCached: law.launchWarm };
+    const launchWarm = Math.min(search(law, WARM, warm, machine).launchWarm, law.launch);
+    law = { ...law, launchWarm, launchCached: launchWarm };
   }
   if (cached.length > 0) {
     const { launchCached, iterationCached } = search(law, CACHED, cached, machine);

@@ -1,5 +1,6 @@
 /** How the specialised text of a kernel lays a call out: what every file of layouts returns. */
 import { COMPRESSED_FORMATS } from '../formats/index.ts';
+import { kernelParts } from '../kernels/kernel.ts';
 import type { KernelCall } from '../model/plan.ts';
 import type { WeightFormat } from '../tensor.ts';
 import type { Work, WorkOptions } from './work.ts';
@@ -17,7 +18,7 @@ export type LayoutOf = (call: LaidOut, options: WorkOptions) => Layout;
 
 /** Constants of the specialised text, those of the variant included. */
 export function constantsOf(call: LaidOut): Record<string, number> {
-  return { ...call.kernel.constants(call.params), ...call.variant.constants } as Record<string, number>;
+  return kernelParts(call.kernel, call.params, call.variant).constants as Record<string, number>;
 }
 
 /**

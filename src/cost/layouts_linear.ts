@@ -1,5 +1,6 @@
 /** Layouts of the kernels that multiply with weights. */
 import { chosenExperts, chosenPairs, type LinearParams, sharedPairs, sharedRows } from '../kernels/linear.ts';
+import { GROUP_ROWS } from '../kernels/matvec.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
@@ -46,9 +47,6 @@ export function choosing(experts: number, WG: number): { steps: number; flops: n
   return { steps: ceilDiv(experts, WG) * ceilDiv(experts, 4), flops: CHOICE_FLOPS * experts * experts };
 }
 
-/** Rows of a group of matvec; fixed by its text. */
-const MATVEC_ROWS = 4;
-
 function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
   const { WG, TOKENS, GROUPS } = constantsOf(call);
@@ -62,9 +60,9 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
-    workgroups: activeWorkgroups(p, MATVEC_ROWS * GROUPS, even),
+    workgroups: activeWorkgroups(p, GROUP_ROWS * GROUPS, even),
     depth: rounds * ceilDiv(blocks, team * parts) + choice.steps / CHOICE_STEPS,
-    groupFlops: blocks * 8 * (2 * TOKENS * MATVEC_ROWS * GROUPS + norm) + choice.flops,
+    groupFlops: blocks * 8 * (2 * TOKENS * GROUP_ROWS * GROUPS + norm) + choice.flops,
   };
 }
 

@@ -1,5 +1,6 @@
 /** Predicts the time of a decoding step from its plan and an adapter's calibration. */
 import { InputError } from '../errors.ts';
+import { kernelParts } from '../kernels/kernel.ts';
 import { stepsTogether } from '../model/pace.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
@@ -111,24 +112,21 @@ function touched(work: Work): number {
 
 /** For each call of a step that is run again and again, the bytes touched since its code ran last. */
 function codeDistances(calls: readonly KernelCall[], works: readonly Work[]): number[] {
-  const codes = calls.map(codeOf);
-  const ends: number[] = [];
-  let end = 0;
-  for (const work of works) {
-    end += touched(work);
-    ends.push(end);
+  const codes = calls.map(({ kernel, params, variant }) =>
+    JSON.stringify(kernelParts(kernel, params, variant)),
+  );
+  const last = new Map<string, number>();
+  const distances: number[] = [];
+  let bytes = 0;
+  // The first time round only tells what the step before has left.
+  for (const counts of [false, true]) {
+    codes.forEach((code, i) => {
+      if (counts) distances.push(bytes - (last.get(code) ?? 0));
+      bytes += touched(works[i]);
+      last.set(code, bytes);
+    });
   }
-  return codes.map((code, i) => {
-    const begin = i === 0 ? 0 : ends[i - 1];
-    const before = i === 0 ? -1 : codes.lastIndexOf(code, i - 1);
-    // In this step, or else in the one before it.
-    return before >= 0 ? begin - ends[before] : begin + end - ends[codes.lastIndexOf(code)];
-  });
-}
-
-/** What a call's text follows from. */
-function codeOf({ kernel, params, variant }: KernelCall): string {
-  return JSON.stringify([kernel.name, variant.name, kernel.constants(params), kernel.libs(params, variant)]);
+  return distances;
 }
 
 /** The law of a family; InputError when it was not calibrated. */

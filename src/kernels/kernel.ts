@@ -214,10 +214,22 @@ export function pickVariant(kernel: AnyKernel, caps: Capabilities): Variant {
   return variant;
 }
 
+/** What the final WGSL of `kernel` for parameters `p` is made of: the same parts give the same text. */
+export function kernelParts<P>(
+  kernel: Kernel<P>,
+  p: P,
+  variant: Variant,
+): { readonly files: readonly WgslName[]; readonly constants: Constants } {
+  return {
+    files: [kernel.name, ...kernel.libs(p, variant), ...variant.libs],
+    constants: { ...kernel.constants(p), ...variant.constants },
+  };
+}
+
 /** The final WGSL of `kernel` for parameters `p`. */
 export function kernelWgsl<P>(kernel: Kernel<P>, p: P, variant: Variant): SpecialisedWgsl {
-  const constants = { ...kernel.constants(p), ...variant.constants };
-  return specialise([kernel.name, ...kernel.libs(p, variant), ...variant.libs], constants, variant.enables);
+  const { files, constants } = kernelParts(kernel, p, variant);
+  return specialise(files, constants, variant.enables);
 }
 
 /** Typed identity: infers `P` from `check` and friends. */

@@ -24,8 +24,8 @@ import { walkLibs } from './weights.ts';
 /** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
 const SMALL_SUBGROUP = 16;
 
-/** Rows of a group: as many share each load of x and gamma. */
-const ROWS = 4;
+/** Rows of a group, fixed by the text: as many share each load of x and gamma. */
+export const GROUP_ROWS = 4;
 
 /** Every team has rows of its own. */
 const SMALL = { WG: 64, GROUPS: 8 } as const;
@@ -64,7 +64,7 @@ const LONG_BLOCKS = { several: 128, one: 512 } as const;
  */
 function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
-  const fours = ceilDiv(p.N, ROWS);
+  const fours = ceilDiv(p.N, GROUP_ROWS);
   const least = (busy: number, most: number): number => {
     const teams = [1, 2, 4].find((count) => count * fours >= busy) ?? 8;
     return Math.min(teams, most, 2 ** Math.ceil(Math.log2(ceilDiv(blocks, TEAM))));
@@ -104,7 +104,8 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups: (p, team) => linearWorkgroups(p, ROWS * (team < SMALL_SUBGROUP ? SMALL : layout(p)).GROUPS),
+  workgroups: (p, team) =>
+    linearWorkgroups(p, GROUP_ROWS * (team < SMALL_SUBGROUP ? SMALL : layout(p)).GROUPS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
