@@ -1,5 +1,6 @@
 /** Layouts of the kernels that multiply with weights. */
 import { chosenExperts, chosenPairs, type LinearParams, sharedPairs, sharedRows } from '../kernels/linear.ts';
+import { MATMUL_ROWS, MATMUL_TILE } from '../kernels/matmul.ts';
 import { GROUP_ROWS } from '../kernels/matvec.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
@@ -81,17 +82,17 @@ function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
   };
 }
 
-/** Rows, tokens and columns of a tile of matmul; fixed by its text. */
-const MATMUL = { rows: 128, tokens: 64, columns: 16 } as const;
+/** Columns of a round of matmul; fixed by its text. */
+const MATMUL_COLUMNS = 16;
 
 function matmul(call: LaidOut, { even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
-  const depth = ceilDiv(p.K, MATMUL.columns);
+  const depth = ceilDiv(p.K, MATMUL_COLUMNS);
   return {
     family: `matmul ${p.source.kind === 'grouped' ? 'grouped' : 'all'}${formatName(p.format)}`,
-    workgroups: activeWorkgroups(p, MATMUL.rows, even),
+    workgroups: activeWorkgroups(p, MATMUL_ROWS, even),
     depth,
-    groupFlops: 2 * MATMUL.tokens * MATMUL.rows * depth * MATMUL.columns,
+    groupFlops: 2 * MATMUL_TILE * MATMUL_ROWS * depth * MATMUL_COLUMNS,
   };
 }
 

@@ -1,4 +1,4 @@
-/** Linear layer for many tokens: tiles of 64 tokens x 128 rows through workgroup memory. */
+/** Linear layer for many tokens: tiles of 64 tokens x 64 rows through workgroup memory. */
 import { KernelError } from '../errors.ts';
 import { formatShapes } from './format_cases.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
@@ -21,7 +21,9 @@ import { linearReference } from './linear_reference.ts';
 
 /** Tokens of a tile; fixed by the text. */
 export const MATMUL_TILE = 64;
-const ROWS = 128;
+
+/** Rows of weights of a tile; fixed by the text. */
+export const MATMUL_ROWS = 64;
 
 export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul',
@@ -38,7 +40,7 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
   constants: linearConstants,
   uniforms: linearUniforms,
   bindings: linearBindings,
-  workgroups: (p) => linearWorkgroups(p, ROWS),
+  workgroups: (p) => linearWorkgroups(p, MATMUL_ROWS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 5e-5, rel: 5e-5, cosine: 1e-9 },

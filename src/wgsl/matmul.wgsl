@@ -1,9 +1,10 @@
 // y[token, n] = out( sum_k x[token, k] * w[n, k] ) for many tokens: bound by arithmetic.
 //
-// A workgroup of 256 computes a tile of 64 tokens x 128 rows; each invocation holds 8 x 4 sums, so that twelve loads of
+// A workgroup of 128 computes a tile of 64 tokens x 64 rows; each invocation holds 8 x 4 sums, so that twelve loads of
 // four columns from workgroup memory feed 128 multiply-adds. Columns are walked 16 at a time; the next ones are already on
-// their way while the present ones are multiplied. Lanes of a subgroup share their tokens; their rows lie side by side in
-// workgroup memory, so that loads do not meet in the same banks.
+// their way while the present ones are multiplied.
+// Tokens and rows lie in workgroup memory in an order in which neighbours store side by side and read side by side, so that
+// neither meets in the same banks.
 // Each sum adds its columns in order, whatever the number of tokens.
 //
 // Library files give load_weight8 (weight_*), load_x8 (x_blocks), tile_item (rows_*) and out4 (out_*).
@@ -13,7 +14,9 @@ const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
 const TOKENS: u32 = 64u;
-const ROWS: u32 = 128u;
+const ROWS: u32 = 64u;
+const TOKEN_GROUPS: u32 = TOKENS / 8u;
+const ROW_GROUPS: u32 = ROWS / 4u;
 const BLOCKS: u32 = (K + 7u) / 8u;
 
 struct Params {
@@ -29,11 +32,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;       // [x rows, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [tokens, y_stride]
 
-// Four columns of a row each. Row n of the tile is at n % 4 * 32 + n / 4.
-var<workgroup> x_tile: array<vec4<f32>, 256>;  // [4, TOKENS]: quarter of the 16 columns, token
-var<workgroup> w_tile: array<vec4<f32>, 512>;  // [4, ROWS]
+// Four columns of a token or row each: [4 quarters of the 16 columns, 8 tokens or 4 rows of a group, group].
+var<workgroup> x_tile: array<vec4<f32>, 4u * TOKENS>;
+var<workgroup> w_tile: array<vec4<f32>, 4u * ROWS>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
   let tile = workgroup_id.y;
   let expert = tile_expert(tile);
@@ -43,19 +46,19 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let first = workgroup_id.x * ROWS;
   let base = (expert - params.expert_begin) * params.row_count;
 
-  // Loading: every invocation brings a block of 8 columns of w, the first half of them one of x too.
-  let row = li / 2u;
-  let part = li % 2u;
-  let x_row = tile_item(tile, row % TOKENS).x_row;
-  let w_row = base + min(first + row, params.row_count - 1u);
-  let x_at = part * 2u * TOKENS + row;
-  let w_at = part * 2u * ROWS + row % 4u * 32u + row / 4u;
-  var x_next = x_block(x_row, part, li);
+  // Loading: every invocation brings a block of 8 columns of w and one of x.
+  let slot = li % 64u;
+  let part = li / 64u;
+  let x_row = tile_item(tile, slot % TOKEN_GROUPS * 8u + slot / TOKEN_GROUPS).x_row;
+  let w_row = base + min(first + slot % ROW_GROUPS * 4u + slot / ROW_GROUPS, params.row_count - 1u);
+  let x_at = part * 2u * TOKENS + slot;
+  let w_at = part * 2u * ROWS + slot;
+  var x_next = x_block(x_row, part);
   var w_next = w_block(w_row, part);
 
-  // Computing: tokens 8 * (li / 32) .. + 7, rows 4 * (li % 32) .. + 3.
-  let token8 = li / 32u * 8u;
-  let row4 = li % 32u;
+  // Computing: 32 neighbours have 32 tokens x 32 rows.
+  let token_group = li / 64u * 4u + li % 32u / 8u;
+  let row_group = li / 32u % 2u * 8u + li % 8u;
   var s0 = vec4<f32>(0.0);
   var s1 = vec4<f32>(0.0);
   var s2 = vec4<f32>(0.0);
@@ -66,38 +69,37 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   var s7 = vec4<f32>(0.0);
 
   for (var block = 0u; block < BLOCKS; block += 2u) {
-    if (row < TOKENS) {
-      x_tile[x_at] = x_next.lo;
-      x_tile[x_at + TOKENS] = x_next.hi;
-    }
+    x_tile[x_at] = x_next.lo;
+    x_tile[x_at + TOKENS] = x_next.hi;
     w_tile[w_at] = w_next.lo;
     w_tile[w_at + ROWS] = w_next.hi;
     workgroupBarrier();
-    x_next = x_block(x_row, block + 2u + part, li);
+    x_next = x_block(x_row, block + 2u + part);
     w_next = w_block(w_row, block + 2u + part);
     for (var quarter = 0u; quarter < 4u; quarter++) {
-      let wa = quarter * ROWS + row4;
+      let wa = quarter * ROWS + row_group;
       let w0 = w_tile[wa];
-      let w1 = w_tile[wa + 32u];
-      let w2 = w_tile[wa + 64u];
-      let w3 = w_tile[wa + 96u];
+      let w1 = w_tile[wa + ROW_GROUPS];
+      let w2 = w_tile[wa + 2u * ROW_GROUPS];
+      let w3 = w_tile[wa + 3u * ROW_GROUPS];
       let columns = mat4x4<f32>(
         vec4<f32>(w0.x, w1.x, w2.x, w3.x), vec4<f32>(w0.y, w1.y, w2.y, w3.y),
         vec4<f32>(w0.z, w1.z, w2.z, w3.z), vec4<f32>(w0.w, w1.w, w2.w, w3.w));
-      let xa = quarter * TOKENS + token8;
+      let xa = quarter * TOKENS + token_group;
       s0 = add_columns(s0, x_tile[xa], columns);
-      s1 = add_columns(s1, x_tile[xa + 1u], columns);
-      s2 = add_columns(s2, x_tile[xa + 2u], columns);
-      s3 = add_columns(s3, x_tile[xa + 3u], columns);
-      s4 = add_columns(s4, x_tile[xa + 4u], columns);
-      s5 = add_columns(s5, x_tile[xa + 5u], columns);
-      s6 = add_columns(s6, x_tile[xa + 6u], columns);
-      s7 = add_columns(s7, x_tile[xa + 7u], columns);
+      s1 = add_columns(s1, x_tile[xa + TOKEN_GROUPS], columns);
+      s2 = add_columns(s2, x_tile[xa + 2u * TOKEN_GROUPS], columns);
+      s3 = add_columns(s3, x_tile[xa + 3u * TOKEN_GROUPS], columns);
+      s4 = add_columns(s4, x_tile[xa + 4u * TOKEN_GROUPS], columns);
+      s5 = add_columns(s5, x_tile[xa + 5u * TOKEN_GROUPS], columns);
+      s6 = add_columns(s6, x_tile[xa + 6u * TOKEN_GROUPS], columns);
+      s7 = add_columns(s7, x_tile[xa + 7u * TOKEN_GROUPS], columns);
     }
     workgroupBarrier();
   }
 
-  let n = first + row4 * 4u;
+  let n = first + row_group * 4u;
+  let token8 = token_group * 8u;
   if (n >= params.row_count) {
     return;
   }
@@ -121,8 +123,8 @@ fn add_columns(sums: vec4<f32>, x: vec4<f32>, columns: mat4x4<f32>) -> vec4<f32>
 }
 
 // Blocks beyond the last are zero.
-fn x_block(row: u32, block: u32, li: u32) -> Block8 {
-  if (block < BLOCKS && li < 2u * TOKENS) {
+fn x_block(row: u32, block: u32) -> Block8 {
+  if (block < BLOCKS) {
     return load_x8(row, block);
   }
   return Block8(vec4<f32>(0.0), vec4<f32>(0.0));
