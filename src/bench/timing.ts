@@ -1,6 +1,7 @@
 /** Times of GPU work: timestamps around a pass, repeated until a sample is long enough to be trusted. */
 import { DeviceError } from '../errors.ts';
 import type { Gpu } from '../runtime/device.ts';
+import { patiently } from '../runtime/patience.ts';
 
 /** Microseconds of one dispatch, over several samples. */
 export interface Timing {
@@ -147,7 +148,7 @@ export class GpuClock {
  */
 export async function readTimestamps(gpu: Gpu, staging: GPUBuffer): Promise<BigUint64Array> {
   try {
-    await staging.mapAsync(GPUMapMode.READ);
+    await patiently(gpu, staging.mapAsync(GPUMapMode.READ));
   } catch (cause) {
     gpu.check();
     throw new DeviceError('reading timestamps back failed', {}, { cause });

@@ -35,6 +35,8 @@ export interface Gpu {
   readonly info: AdapterCard;
   readonly caps: Capabilities;
   readonly timestamps: boolean;
+  /** Whether a driver in this process computes on the machine's own processors: see `patience.ts`. */
+  readonly software: boolean;
   /** Throws what the device reported since the last call: DeviceLostError, or DeviceError with Dawn's own text. */
   check(): void;
   /** Resolves when the device is lost, including by {@link Gpu.dispose}. */
@@ -135,7 +137,9 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
     requiredFeatures: features as unknown as GPUFeatureName[],
     requiredLimits: limits,
   });
-  return wrap(gpu, device, info, features, options.maxBindingBytes ?? Number.POSITIVE_INFINITY);
+  // A browser's driver is in a process of its own.
+  const software = adapter.info.isFallbackAdapter === true && gpu !== globalThis.navigator?.gpu;
+  return wrap(gpu, device, info, features, software, options.maxBindingBytes ?? Number.POSITIVE_INFINITY);
 }
 
 function wrap(
@@ -143,6 +147,7 @@ function wrap(
   device: GPUDevice,
   info: AdapterCard,
   features: readonly string[],
+  software: boolean,
   maxBindingBytes: number,
 ): Gpu {
   let failure: DeviceError | DeviceLostError | undefined;
@@ -176,6 +181,7 @@ function wrap(
     info,
     caps,
     timestamps: features.includes('timestamp-query'),
+    software,
     lost,
     check() {
       const error = failure;

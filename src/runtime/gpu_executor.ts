@@ -6,6 +6,7 @@ import type { Gpu } from './device.ts';
 import type { Executor, PreparedPlan, ReadRequest, Upload } from './executor.ts';
 import { fillBuffer } from './fill.ts';
 import { GpuMemory } from './memory.ts';
+import { patiently } from './patience.ts';
 import { type CompiledKernel, PipelineCache, uniformBytes } from './pipelines.ts';
 import { mapBuffer, StagedUpload } from './upload.ts';
 
@@ -142,7 +143,8 @@ export class GpuExecutor implements Executor {
   }
 
   async idle(): Promise<void> {
-    await Promise.race([this.gpu.device.queue.onSubmittedWorkDone(), this.gpu.lost]);
+    const done = this.gpu.device.queue.onSubmittedWorkDone();
+    await patiently(this.gpu, Promise.race([done, this.gpu.lost]));
     this.gpu.check();
   }
 

@@ -3,6 +3,7 @@ import { KernelError } from '../errors.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Variant } from '../kernels/kernel.ts';
 import type { Gpu } from './device.ts';
 import { GpuMemory } from './memory.ts';
+import { patiently } from './patience.ts';
 import { type PipelineCache, uniformBytes } from './pipelines.ts';
 
 /**
@@ -77,7 +78,7 @@ export async function runKernel<P>(
     device.queue.submit([encoder.finish()]);
     const results: Record<string, Uint8Array<ArrayBuffer>> = {};
     for (const { name, spec, copy } of staging) {
-      await copy.mapAsync(GPUMapMode.READ);
+      await patiently(gpu, copy.mapAsync(GPUMapMode.READ));
       results[name] = new Uint8Array(copy.getMappedRange().slice(0, bindingBytes(spec)));
       copy.unmap();
     }

@@ -3,6 +3,7 @@ import { DeviceError } from '../errors.ts';
 import type { Gpu } from './device.ts';
 import type { Room, Upload } from './executor.ts';
 import type { GpuMemory } from './memory.ts';
+import { patiently } from './patience.ts';
 
 /** Most staging buffers at a time. */
 const BUFFERS = 4;
@@ -98,7 +99,7 @@ export class StagedUpload implements Upload {
  */
 export async function mapBuffer(gpu: Gpu, buffer: GPUBuffer, mode: GPUMapModeFlags): Promise<void> {
   try {
-    await buffer.mapAsync(mode);
+    await patiently(gpu, buffer.mapAsync(mode));
   } catch (cause) {
     // Losing the device aborts the mapping; the reason arrives on its own promise.
     const lost = await Promise.race([gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
