@@ -59,6 +59,8 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/^alias Sums = .*;\n/m, PRODUCTS],
   [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
   [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
+  [/block < BLOCKS; block/, 'block < BLOCKS + (params.row_count >> 31u); block'],
+  [/step < DEPTH \/ 16u \/ SG_K/, '$& + (params.row_count >> 31u)'],
   [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD(_W)?\)/g, '$1($2)'],
   [/subgroupMatrixMultiplyAccumulate\(/g, 'emulated_products('],
   [/subgroupMatrixStore<row_major>\(&xs, (.*), (c\d), 4u \* PAIR\)/g, 'emulated_store($1, $2)'],
