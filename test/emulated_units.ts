@@ -59,6 +59,7 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/^alias Sums = .*;\n/m, PRODUCTS],
   [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
   [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
+  // Loops whose end is no constant are not unrolled: less to compile.
   [/block < BLOCKS; block/, 'block < BLOCKS + (params.row_count >> 31u); block'],
   [/step < DEPTH \/ 16u \/ SG_K/, '$& + (params.row_count >> 31u)'],
   [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD(_W)?\)/g, '$1($2)'],

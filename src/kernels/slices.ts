@@ -10,17 +10,33 @@ export interface Slices {
 /** Workgroups that are enough to occupy a large GPU, with kernels that fetch ahead and the one that does not. */
 export const OCCUPYING = { ahead: 128, plain: 512 } as const;
 
+/** Workgroups that a large GPU runs side by side, one on each of its processors, if they take all of its registers. */
+const SIDE_BY_SIDE = 128;
+
 /** Positions that slices have at least, of which their lengths are multiples, and that they should have at most. */
 const LEAST_SLICE = 64;
 const MOST_SLICE = 8192;
 
+/** Positions whose work is about that of beginning and ending a slice. */
+const SLICE_COST = 64;
+
+/** Most slices to choose from, as a multiple of the fewest, and at least. */
+const CHOICES = { times: 3, least: 6 } as const;
+
 /**
  * Slices of `seen` positions where each of them has `each` workgroups: enough to occupy so many `workgroups` with few tokens,
- * and few enough to keep partial results few. What a query sees may be half of `seen`, and is cut into as many.
+ * few enough to keep partial results few, and as many as leave few processors idle while the last workgroups run. What a
+ * query sees may be half of `seen`, and is cut into as many.
  */
 export function contextSlices(seen: number, each: number, workgroups: number): Slices {
-  const wanted = Math.max(ceilDiv(workgroups, each), ceilDiv(seen, MOST_SLICE));
-  return { splits: Math.min(ceilDiv(seen, LEAST_SLICE), wanted), splitLen: LEAST_SLICE };
+  const most = ceilDiv(seen, LEAST_SLICE);
+  const fewest = Math.max(1, Math.floor(workgroups / each), ceilDiv(seen, MOST_SLICE));
+  const rounds = (splits: number) => ceilDiv(each * splits, SIDE_BY_SIDE);
+  const cost = (splits: number) => rounds(splits) * (ceilDiv(seen, splits) + SLICE_COST);
+  let splits = Math.min(most, fewest);
+  const last = Math.min(most, Math.max(CHOICES.times * fewest, CHOICES.least));
+  for (let more = splits + 1; more <= last; more++) if (cost(more) < cost(splits)) splits = more;
+  return { splits, splitLen: LEAST_SLICE };
 }
 
 /**
