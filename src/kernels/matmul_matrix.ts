@@ -52,8 +52,20 @@ type Layouts = readonly [many: MatrixLayout, some: MatrixLayout, few: MatrixLayo
 const WIDEST = layout(4, 4, 2, 2, 1, 32, 1);
 const WIDEST_FEW = layout(4, 2, 2, 4, 1, 64);
 
-/** Tiles of 128 x 128 from which there are workgroups enough for {@link WIDEST}. */
-const WIDEST_MANY = 160;
+/**
+ * Processors of the GPU that layouts are chosen for (an H200). Of {@link WIDEST}, two workgroups run on each at a time, of
+ * {@link WIDEST_FEW} one.
+ */
+const PROCESSORS = 132;
+
+/** How long a round of workgroups of {@link WIDEST_FEW} takes, as a part of one of {@link WIDEST}: it has half as many. */
+const FEW_ROUND = { plain: 0.53, swiglu: 0.62, compressed: 0.76 } as const;
+
+/** Whether `tiles` of 128 x 128 take less time in rounds of half as many, of which the last may be nearly empty. */
+function fewRounds({ format, out }: LinearParams, tiles: number): boolean {
+  const kind = !isPlain(format) ? 'compressed' : out === 'swiglu' ? 'swiglu' : 'plain';
+  return FEW_ROUND[kind] * ceilDiv(tiles, PROCESSORS) < ceilDiv(tiles, 2 * PROCESSORS);
+}
 
 /** Of tiles of 16 and of 64 tokens. */
 interface Narrow {
@@ -71,11 +83,11 @@ const UNITS: Narrow = {
 };
 
 /** How a workgroup is laid out. Experts have many workgroups together, however few rows each has. */
-function matrixLayout({ format, tokens, tile, source, shard }: LinearParams): MatrixLayout {
+function matrixLayout(p: LinearParams): MatrixLayout {
+  const { format, tokens, tile, source, shard } = p;
   if (tile > 64) {
-    const many =
-      source.kind === 'grouped' || ceilDiv(tokens, 128) * ceilDiv(shard.rowCount, 128) >= WIDEST_MANY;
-    return many ? WIDEST : WIDEST_FEW;
+    if (source.kind === 'grouped') return WIDEST;
+    return fewRounds(p, ceilDiv(tokens, 128) * ceilDiv(shard.rowCount, 128)) ? WIDEST_FEW : WIDEST;
   }
   const { of16, of64 } = isPlain(format) ? BLOCKS : UNITS;
   const [many, some, few] = tile > 16 ? of64 : of16;

@@ -109,6 +109,17 @@ const WIDEST_TILES = 64;
 /** Rows of x that matrix units handle together, of `rows` with the same weights. */
 const matrixTile = (rows: number): number => (rows <= 16 ? 16 : rows <= 64 ? 64 : 128);
 
+/** Weights that are read again for each 16 rows of x sooner than for 64 at once: how many rows of them, up to so many of x. */
+const SIXTEENS = { few: { below: 4096, most: 48 }, many: { from: 18_000, most: 32 } } as const;
+
+/** Whether tiles of 16 rows of x are faster than one of 64, of which more is empty. */
+function bySixteens(rows: number, weights: WeightMatrix): boolean {
+  if (isCompressed(weights)) return false;
+  const { few, many } = SIXTEENS;
+  if (weights.rows < few.below) return rows <= few.most;
+  return weights.rows >= many.from && rows <= many.most;
+}
+
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   if (shape.deterministic) return FIXED_TILING;
@@ -116,6 +127,7 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
   if (small) return matvecTiling(rows);
   if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
+    if (bySixteens(rows, weights)) return { kernel: matmul_matrix, tile: 16 };
     const idle = ceilDiv(rows, 128) * ceilDiv(weights.rows, 128) < WIDEST_TILES;
     return { kernel: matmul_matrix, tile: Math.min(matrixTile(rows), idle ? 64 : 128) };
   }
