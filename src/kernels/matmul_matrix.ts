@@ -58,12 +58,15 @@ const WIDEST_FEW = layout(4, 2, 2, 4, 1, 64);
  */
 const PROCESSORS = 132;
 
-/** How long a round of workgroups of {@link WIDEST_FEW} takes, as a part of one of {@link WIDEST}: it has half as many. */
-const FEW_ROUND = { plain: 0.53, swiglu: 0.62, compressed: 0.76 } as const;
+/**
+ * How long a round of workgroups of {@link WIDEST_FEW}, which are half as many, takes as a part of one of {@link WIDEST}: of
+ * compressed weights, and by what becomes of results.
+ */
+const FEW_ROUND = { compressed: 0.76, swiglu: 0.62, add: 0.49, others: 0.53 } as const;
 
 /** Whether `tiles` of 128 x 128 take less time in rounds of half as many, of which the last may be nearly empty. */
 function fewRounds({ format, out }: LinearParams, tiles: number): boolean {
-  const kind = !isPlain(format) ? 'compressed' : out === 'swiglu' ? 'swiglu' : 'plain';
+  const kind = !isPlain(format) ? 'compressed' : out === 'swiglu' || out === 'add' ? out : 'others';
   return FEW_ROUND[kind] * ceilDiv(tiles, PROCESSORS) < ceilDiv(tiles, 2 * PROCESSORS);
 }
 

@@ -46,5 +46,7 @@ it('tiles of 128 x 128 are made in rounds of one or of two a processor, whicheve
   expect(products(36_864, 256, { out: 'swiglu' })).toBe('4x4'); // 576
   expect(products(18_432, 1024)).toBe('4x2'); // 1,152: nine, or five
   expect(products(36_864, 512, { out: 'swiglu' })).toBe('4x4');
+  expect(products(7168, 1024)).toBe('4x4'); // 448: four, or two
+  expect(products(7168, 1024, { out: 'add' })).toBe('4x2');
   expect(products(18_432, 256, { format: 'q8_0' })).toBe('4x4');
 });
