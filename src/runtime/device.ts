@@ -35,8 +35,8 @@ export interface Gpu {
   readonly info: AdapterCard;
   readonly caps: Capabilities;
   readonly timestamps: boolean;
-  /** Whether a driver in this process computes on the machine's own processors: see `patience.ts`. */
-  readonly software: boolean;
+  /** Whether the thread rests while it waits for the device: see `patience.ts`. */
+  readonly rests: boolean;
   /** Throws what the device reported since the last call: DeviceLostError, or DeviceError with Dawn's own text. */
   check(): void;
   /** Resolves when the device is lost, including by {@link Gpu.dispose}. */
@@ -139,7 +139,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Gpu> {
   });
   // A browser's driver is in a process of its own.
   const software = adapter.info.isFallbackAdapter === true && gpu !== globalThis.navigator?.gpu;
-  return wrap(gpu, device, info, features, software, options.maxBindingBytes ?? Number.POSITIVE_INFINITY);
+  const rests = software && process.env.STEP3_REST === '1';
+  return wrap(gpu, device, info, features, rests, options.maxBindingBytes ?? Number.POSITIVE_INFINITY);
 }
 
 function wrap(
@@ -147,7 +148,7 @@ function wrap(
   device: GPUDevice,
   info: AdapterCard,
   features: readonly string[],
-  software: boolean,
+  rests: boolean,
   maxBindingBytes: number,
 ): Gpu {
   let failure: DeviceError | DeviceLostError | undefined;
@@ -181,7 +182,7 @@ function wrap(
     info,
     caps,
     timestamps: features.includes('timestamp-query'),
-    software,
+    rests,
     lost,
     check() {
       const error = failure;

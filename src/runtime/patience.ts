@@ -1,6 +1,9 @@
 /**
  * Waiting for a device in Node. Dawn asks the device again and again for as long as anything waits, without a pause, which
  * takes a whole processor: nothing is faster with a GPU, but a software adapter computes and compiles on the same processors.
+ *
+ * It is asked for by `STEP3_REST=1`, as tests do: processors that nothing keeps awake take longer to begin, so that the
+ * times of short dispatches scatter, and calibrations with them.
  */
 
 /** Rests between two looks at the device, in ms: the first, by how much each is longer than the one before, the longest. */
@@ -14,11 +17,11 @@ let rest = FIRST;
 let never: Int32Array | undefined;
 
 /**
- * `work`, which a device has to do; on a software adapter the thread rests meanwhile, each time for about a twentieth of
- * how long it has waited. Other tasks of the thread get their turn between the rests.
+ * `work`, which a device has to do; if it `rests`, the thread does so meanwhile, each time for about a twentieth of how long
+ * it has waited. Other tasks of the thread get their turn between the rests.
  */
-export function patiently<T>(gpu: { readonly software: boolean }, work: Promise<T>): Promise<T> {
-  return gpu.software ? resting(work) : work;
+export function patiently<T>(gpu: { readonly rests: boolean }, work: Promise<T>): Promise<T> {
+  return gpu.rests ? resting(work) : work;
 }
 
 async function resting<T>(work: Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { openDevice } from '../../src/runtime/device.ts';
 import { patiently } from '../../src/runtime/patience.ts';
 import { gpu } from '../harness.ts';
 
@@ -23,10 +24,11 @@ async function turnsDuring(work: Promise<unknown>): Promise<number> {
 
 afterEach(() => {
   vi.restoreAllMocks();
+  vi.unstubAllEnvs();
 });
 
 describe('waiting for a software adapter', () => {
-  const software = { software: true };
+  const software = { rests: true };
 
   it('rests between turns of the event loop', async () => {
     // A loop that does not rest turns some 100 000 times.
@@ -61,12 +63,20 @@ describe('waiting for a software adapter', () => {
   });
 });
 
-it('does not rest for a GPU, where nothing would become faster', async () => {
+it('does not rest unless asked to', async () => {
   const rests = vi.spyOn(Atomics, 'wait');
-  expect(await patiently({ software: false }, later(20, 7))).toBe(7);
+  expect(await patiently({ rests: false }, later(20, 7))).toBe(7);
   expect(rests).not.toHaveBeenCalled();
 });
 
-it.skipIf(gpu === undefined)('a software adapter is known as one', () => {
-  expect(gpu?.software).toBe(/llvmpipe|swiftshader/i.test(gpu?.name ?? ''));
-});
+it.skipIf(gpu === undefined)(
+  'rests for software adapters only, and only with STEP3_REST=1, as tests have it',
+  async () => {
+    const software = /llvmpipe|swiftshader/i.test(gpu?.name ?? '');
+    expect(gpu?.rests).toBe(software);
+    vi.stubEnv('STEP3_REST', undefined);
+    const other = await openDevice({ adapter: process.env.STEP3_ADAPTER });
+    expect(other.rests).toBe(false);
+    other.dispose();
+  },
+);
