@@ -101,7 +101,11 @@ async function stream(
     usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.QUERY_RESOLVE,
   });
   const staging = Array.from({ length: DEPTH }, () =>
-    device.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ }),
+    device.createBuffer({
+      label: 'stream readback',
+      size: 16,
+      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+    }),
   );
   const encodes: number[] = [];
   const arrivals: number[] = [];

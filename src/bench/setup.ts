@@ -4,8 +4,8 @@ import { type AnyKernel, bindingBytes, type Capabilities, type Variant } from '.
 import type { Gpu } from '../runtime/device.ts';
 import { fillBuffer } from '../runtime/fill.ts';
 import { GpuMemory } from '../runtime/memory.ts';
-import { patiently } from '../runtime/patience.ts';
 import { type CompiledKernel, type PipelineCache, uniformBytes } from '../runtime/pipelines.ts';
+import { mapBuffer } from '../runtime/upload.ts';
 import { benchContents, type Contents, isStreamed } from './contents.ts';
 
 /** Streamed bytes over which copies take turns: beyond what caches hold. */
@@ -123,7 +123,7 @@ export class KernelSetup {
     const encoder = this.#gpu.device.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
     this.#gpu.device.queue.submit([encoder.finish()]);
-    await patiently(this.#gpu, staging.mapAsync(GPUMapMode.READ));
+    await mapBuffer(this.#gpu, staging, GPUMapMode.READ);
     const data = new Uint8Array(staging.getMappedRange().slice(0, bytes));
     this.#memory.destroy(staging);
     this.#gpu.check();

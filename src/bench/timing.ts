@@ -1,7 +1,7 @@
 /** Times of GPU work: timestamps around a pass, repeated until a sample is long enough to be trusted. */
 import { DeviceError } from '../errors.ts';
 import type { Gpu } from '../runtime/device.ts';
-import { patiently } from '../runtime/patience.ts';
+import { mapBuffer } from '../runtime/upload.ts';
 
 /** Microseconds of one dispatch, over several samples. */
 export interface Timing {
@@ -147,12 +147,7 @@ export class GpuClock {
  * @throws DeviceLostError when the device goes away; DeviceError for what it reports.
  */
 export async function readTimestamps(gpu: Gpu, staging: GPUBuffer): Promise<BigUint64Array> {
-  try {
-    await patiently(gpu, staging.mapAsync(GPUMapMode.READ));
-  } catch (cause) {
-    gpu.check();
-    throw new DeviceError('reading timestamps back failed', {}, { cause });
-  }
+  await mapBuffer(gpu, staging, GPUMapMode.READ);
   const words = new BigUint64Array(staging.getMappedRange().slice(0));
   staging.unmap();
   gpu.check();

@@ -7,11 +7,11 @@ export interface Slices {
   readonly splitLen: number;
 }
 
-/** Workgroups that are enough to occupy a large GPU, with kernels that fetch ahead and the one that does not. */
+/**
+ * Workgroups that are enough to occupy a large GPU: with kernels that fetch ahead one on each of its processors, which is what
+ * runs side by side, with the one that does not, more.
+ */
 export const OCCUPYING = { ahead: 128, plain: 512 } as const;
-
-/** Workgroups that a large GPU runs side by side, one on each of its processors, if they take all of its registers. */
-const SIDE_BY_SIDE = 128;
 
 /** Positions that slices have at least, of which their lengths are multiples, and that they should have at most. */
 const LEAST_SLICE = 64;
@@ -31,7 +31,7 @@ const CHOICES = { times: 3, least: 6 } as const;
 export function contextSlices(seen: number, each: number, workgroups: number): Slices {
   const most = ceilDiv(seen, LEAST_SLICE);
   const fewest = Math.max(1, Math.floor(workgroups / each), ceilDiv(seen, MOST_SLICE));
-  const rounds = (splits: number) => ceilDiv(each * splits, SIDE_BY_SIDE);
+  const rounds = (splits: number) => ceilDiv(each * splits, OCCUPYING.ahead);
   const cost = (splits: number) => rounds(splits) * (ceilDiv(seen, splits) + SLICE_COST);
   let splits = Math.min(most, fewest);
   const last = Math.min(most, Math.max(CHOICES.times * fewest, CHOICES.least));

@@ -127,9 +127,9 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
   if (small) return matvecTiling(rows);
   if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
-    if (bySixteens(rows, weights)) return { kernel: matmul_matrix, tile: 16 };
     const idle = ceilDiv(rows, 128) * ceilDiv(weights.rows, 128) < WIDEST_TILES;
-    return { kernel: matmul_matrix, tile: Math.min(matrixTile(rows), idle ? 64 : 128) };
+    const most = bySixteens(rows, weights) ? 16 : idle ? 64 : 128;
+    return { kernel: matmul_matrix, tile: Math.min(matrixTile(rows), most) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }

@@ -3,8 +3,8 @@ import { KernelError } from '../errors.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Variant } from '../kernels/kernel.ts';
 import type { Gpu } from './device.ts';
 import { GpuMemory } from './memory.ts';
-import { patiently } from './patience.ts';
 import { type PipelineCache, uniformBytes } from './pipelines.ts';
+import { mapBuffer } from './upload.ts';
 
 /**
  * Uploads `contents` (bytes by binding name, of exactly the declared size), dispatches the kernel once and returns the
@@ -78,7 +78,7 @@ export async function runKernel<P>(
     device.queue.submit([encoder.finish()]);
     const results: Record<string, Uint8Array<ArrayBuffer>> = {};
     for (const { name, spec, copy } of staging) {
-      await patiently(gpu, copy.mapAsync(GPUMapMode.READ));
+      await mapBuffer(gpu, copy, GPUMapMode.READ);
       results[name] = new Uint8Array(copy.getMappedRange().slice(0, bindingBytes(spec)));
       copy.unmap();
     }

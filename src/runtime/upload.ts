@@ -95,7 +95,7 @@ export class StagedUpload implements Upload {
 /**
  * Maps a buffer once the device is done with it.
  *
- * @throws DeviceLostError when the device is lost meanwhile; DeviceError when mapping fails otherwise.
+ * @throws DeviceLostError when the device is lost meanwhile; DeviceError for what it reports, or when mapping fails otherwise.
  */
 export async function mapBuffer(gpu: Gpu, buffer: GPUBuffer, mode: GPUMapModeFlags): Promise<void> {
   try {
@@ -104,6 +104,7 @@ export async function mapBuffer(gpu: Gpu, buffer: GPUBuffer, mode: GPUMapModeFla
     // Losing the device aborts the mapping; the reason arrives on its own promise.
     const lost = await Promise.race([gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
     if (lost instanceof Error) throw lost;
+    gpu.check();
     throw new DeviceError(`mapping buffer ${buffer.label} failed`, { label: buffer.label }, { cause });
   }
 }
