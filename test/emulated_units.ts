@@ -60,7 +60,7 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
   [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
   [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
   // Loops whose end is no constant are not unrolled: less to compile.
-  [/block < BLOCKS; block/, 'block < BLOCKS + (params.row_count >> 31u); block'],
+  [/block < share.end; block/, 'block < share.end + (params.row_count >> 31u); block'],
   [/step < DEPTH \/ 16u \/ SG_K/, '$& + (params.row_count >> 31u)'],
   [/subgroupMatrixLoad<(Left|Right), \w+>\(&[xw]s, (.*), LD(_W)?\)/g, '$1($2)'],
   [/subgroupMatrixMultiplyAccumulate\(/g, 'emulated_products('],
@@ -105,10 +105,12 @@ export function emulatedPipelines(device: GPUDevice): PipelineCache {
   return { get } as unknown as PipelineCache;
 }
 
-/** Bytes of workgroup memory that a call stages matrices in, which may be more than an adapter has. */
+/** Bytes of workgroup memory that a call stages matrices and leaves results in, which may be more than an adapter has. */
 function stagedBytes(kernel: Kernel<LinearParams>, p: LinearParams): number {
   const c = kernel.constants(p) as Record<string, number>;
-  return 16 * (c.TM * c.SG_M + c.TN * c.SG_N) * (c.DEPTH + 8) * 2;
+  const row = (c.DEPTH + 8) * 2;
+  const results = c.SG_M * c.SG_N * c.SG_K * Math.min(c.TN, 2) * 1024;
+  return Math.max(16 * c.TM * c.SG_M * row, results) + 16 * c.TN * c.SG_N * row;
 }
 
 /** Runs a kernel at its test shapes with products written out. */

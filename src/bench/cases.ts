@@ -59,9 +59,10 @@ export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[
   return matching;
 }
 
-/** Whether plans of the presets bring such a layer: their weights are not compressed. */
+/** Whether plans of the presets bring such a layer on any adapter: their weights are not compressed, nor split their columns. */
 function isPlanned(params: unknown): boolean {
-  return isLinear(params) && isPlain((params as LinearParams).format);
+  const { format, splitK } = params as LinearParams;
+  return isLinear(params) && isPlain(format) && splitK === undefined;
 }
 
 /** Tokens at which linear layers are timed unless others are asked for. */

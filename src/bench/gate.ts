@@ -9,9 +9,11 @@ import {
   type Variant,
 } from '../kernels/kernel.ts';
 import { type LinearParams, sharedRows } from '../kernels/linear.ts';
+import { matmul_join } from '../kernels/matmul_join.ts';
 import type { AttentionParams } from '../kernels/mfa_decode.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { sliceLength } from '../kernels/slices.ts';
+import { splitRows } from '../kernels/split_k.ts';
 import { compare, decodeValues, expected, makeCase, storedTolerance } from '../kernels/verify.ts';
 import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';
@@ -37,6 +39,8 @@ interface Spot<P> {
   readonly values?: Readonly<Record<string, Values>>;
   /** Row of the stored matrix that the reference's row stands for. */
   readonly row?: (r: number) => number;
+  /** Which element of the stored result the reference's element `i` of a binding is; undefined = none. Absent = the same. */
+  readonly element?: (name: string, i: number) => number | undefined;
   /** Times the kernel's absolute tolerance, where more is summed than in its tests. */
   readonly slack?: number;
 }
@@ -86,7 +90,11 @@ export async function checkSpots<P>(
   for (const spot of spots(kernel, p, setup.contents)) {
     const written = reference(kernel, spot, setup.contents);
     for (const [name, { before, after }] of written) {
-      const found = compareWritten(kernel, spot, setup.contents[name], before, after, results[name]);
+      const found = compareWritten(kernel, spot, name, setup.contents[name], {
+        before,
+        after,
+        got: results[name],
+      });
       if (typeof found === 'string') return `${name}${found}`;
       compared += found;
     }
@@ -97,7 +105,9 @@ export async function checkSpots<P>(
 /** Reference calls that are cheap at any size. */
 function spots<P>(kernel: AnyKernel, p: P, contents: Readonly<Record<string, Contents>>): Spot<unknown>[] {
   const linear = p as Partial<LinearParams>;
-  if (linear.shard !== undefined) return linearSpots(p as LinearParams);
+  if (linear.shard !== undefined && kernel !== matmul_join) {
+    return linear.splitK === undefined ? linearSpots(p as LinearParams) : splitSpots(p as LinearParams);
+  }
   const attention = p as Partial<AttentionParams>;
   if (kernel.name.startsWith('mfa_') && attention.splitLen !== undefined) {
     return [attentionSpot(p as AttentionParams, contents)];
@@ -119,6 +129,34 @@ function linearSpots(p: LinearParams): Spot<LinearParams>[] {
     },
     row: (r) => Math.floor(r / count) * shard.rowCount + first + (r % count),
   }));
+}
+
+/** Of a layer whose columns are split: the same of the rows before, and of those that are, in every part. */
+function splitSpots(p: LinearParams): Spot<LinearParams>[] {
+  const { splitK, shard, tokens } = p;
+  if (splitK === undefined) return [];
+  const { from, parts } = splitK;
+  const whole = { ...p, splitK: undefined, shard: { ...shard, rowCount: from } };
+  const count = Math.min(2, shard.rowCount - from);
+  const width = splitRows(shard.rowCount, splitK);
+  const split = [from, shard.rowCount - count].map((first): Spot<LinearParams> => {
+    const params = {
+      ...p,
+      splitK: { from: 0, parts },
+      shard: { ...shard, rowBegin: shard.rowBegin + first, rowCount: count },
+    };
+    const stored = splitRows(count, params.splitK);
+    return {
+      params,
+      row: (r) => first + r,
+      // Sums of a part and a token lie together, and are padded.
+      element: (_, i) =>
+        i % stored < count && i < parts * tokens * stored
+          ? Math.floor(i / stored) * width + first - from + (i % stored)
+          : undefined,
+    };
+  });
+  return [...(from > 0 ? linearSpots(whole) : []), ...split];
 }
 
 /**
@@ -205,25 +243,24 @@ function repeated(unit: Values, count: number): Values {
 /** How many elements the reference wrote and agree, or what is wrong. */
 function compareWritten(
   kernel: AnyKernel,
-  { params, slack = 1 }: Spot<unknown>,
+  { params, slack = 1, element = (_, i) => i }: Spot<unknown>,
+  name: string,
   { spec }: Contents,
-  before: Values,
-  after: Values,
-  got: Values,
+  { before, after, got }: Readonly<Record<'before' | 'after' | 'got', Values>>,
 ): number | string {
   const { abs, rel } = toleranceOf(kernel, params);
   const relative = rel + storedTolerance(spec).rel;
-  const count = Math.min(after.length, got.length);
   let compared = 0;
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < after.length; i++) {
     const want = after[i];
-    if (Object.is(want, before[i])) continue;
+    const at = element(name, i);
+    if (Object.is(want, before[i]) || at === undefined || at >= got.length) continue;
     compared++;
     const same =
       spec.type === 'u32'
-        ? want === got[i]
-        : Math.abs(got[i] - want) <= slack * abs + relative * Math.abs(want);
-    if (!same) return `[${i}]: expected ${want}, got ${got[i]}`;
+        ? want === got[at]
+        : Math.abs(got[at] - want) <= slack * abs + relative * Math.abs(want);
+    if (!same) return `[${at}]: expected ${want}, got ${got[at]}`;
   }
   return compared;
 }

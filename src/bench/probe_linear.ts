@@ -5,6 +5,7 @@ import { isPlain, type RowFormat } from '../formats/index.ts';
 import { dense, grouped } from '../kernels/linear.ts';
 import { routed } from '../kernels/linear_cases.ts';
 import { matmul } from '../kernels/matmul.ts';
+import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
@@ -213,7 +214,15 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
       `12 experts ${N}x${columns(K, row)}, ${pairs} pairs in ${tile}s${label(row)}`,
       grouped(12, N, columns(K, row), pairs, 1, tile, row),
     );
-  // How a workgroup is laid out depends on N: below 4096, below 20,000, and above; of 128 tokens, on the number of tiles.
+  const split = (tile: number, N: number, K: number, tokens: number, from: number, parts: number) =>
+    [matmul_matrix, matmul_join].map((kernel) =>
+      probe(
+        kernel,
+        `${N}x${columns(K, row)}, ${tokens} tokens, rows from ${from} in ${parts} parts${label(row)}`,
+        dense(N, columns(K, row), tokens, { ...row, tile, splitK: { from, parts } }),
+      ),
+    );
+  // How a workgroup is laid out depends on N: of 16 tokens below 4096, below 20,000, and above; of more, on the number of tiles.
   return [
     ...[call(16, 240, 3328, 13), call(16, 1744, 416, 16), call(16, 1744, 3328, 16)],
     ...[call(16, 3392, 1664, 7), call(16, 3392, 13312, 16), call(16, 1744, 3328, 16, CACHED)],
@@ -231,7 +240,10 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
     ...[call(64, 5872, 416, 40), call(64, 5872, 3328, 64), call(64, 7600, 13312, 64)],
     ...[call(64, 11776, 3328, 64), call(64, 11776, 1664, 40), call(64, 5872, 416, 64, CACHED)],
     ...[call(64, 20480, 1664, 64), call(64, 30208, 3328, 40), call(64, 30208, 6656, 64)],
-    ...[call(64, 60032, 416, 64), call(64, 20480, 416, 64, CACHED)],
+    ...[call(64, 60032, 416, 64), call(64, 20480, 416, 64, CACHED), call(64, 11776, 6656, 64)],
+    ...[split(64, 1744, 3328, 64, 0, 4), split(64, 11776, 3328, 64, 0, 3)].flat(),
+    ...[split(64, 592, 13312, 40, 0, 13), split(128, 1744, 3328, 128, 0, 4)].flat(),
+    ...[split(128, 7600, 13312, 128, 0, 4), split(128, 11776, 3328, 300, 5632, 3)].flat(),
     ...[call(128, 240, 3328, 100), call(128, 1744, 416, 128), call(128, 5872, 3328, 128)],
     ...[call(128, 7600, 13312, 128), call(128, 3392, 1664, 300), call(128, 11776, 3328, 200)],
     ...[call(128, 60032, 416, 128), call(128, 30208, 1664, 128), call(128, 20480, 6656, 256)],
@@ -240,6 +252,9 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
     experts(16, 5872, 6656, 60),
     ...[experts(64, 208, 416, 300), experts(64, 1744, 416, 600), experts(64, 1744, 3328, 300)],
     ...[experts(64, 5872, 1664, 600), experts(64, 5872, 3328, 300), experts(64, 592, 3328, 600)],
+    ...(isPlain(row.format)
+      ? [experts(96, 592, 3328, 1000), experts(96, 1744, 416, 1000), experts(96, 5872, 1664, 1100)]
+      : []),
     ...[experts(128, 592, 3328, 1500), experts(128, 1744, 416, 1600), experts(128, 5872, 1664, 1500)],
   ];
 }

@@ -1,6 +1,7 @@
 /** Layouts of the kernels that multiply with weights. */
 import { chosenExperts, chosenPairs, type LinearParams, sharedPairs, sharedRows } from '../kernels/linear.ts';
 import { MATMUL_ROWS, MATMUL_TILE } from '../kernels/matmul.ts';
+import { JOIN_WG } from '../kernels/matmul_join.ts';
 import { GROUP_ROWS } from '../kernels/matvec.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
@@ -101,14 +102,31 @@ function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
   const c = constantsOf(call);
   const tokens = 16 * c.TM * c.SG_M;
   const rows = 16 * c.TN * c.SG_N;
-  const depth = ceilDiv(p.K, c.DEPTH);
   const kind = p.source.kind === 'grouped' ? 'grouped' : 'all';
+  const all = activeWorkgroups(p, rows, even);
+  const steps = ceilDiv(p.K, c.DEPTH);
+  // Workgroups that share columns with others have a part of the steps: taken together, all have the mean.
+  const { from, parts } = p.splitK ?? { from: p.shard.rowCount, parts: 1 };
+  const whole = p.splitK === undefined ? all : (from / rows) * ceilDiv(p.tokens, p.tile);
+  const workgroups = whole + (all - whole) * parts;
+  const depth = (all * steps) / workgroups;
   return {
     family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
-    workgroups: activeWorkgroups(p, rows, even),
+    workgroups,
     depth,
     groupFlops: 2 * tokens * rows * depth * c.DEPTH,
     units: 'matrix',
+  };
+}
+
+function matmulJoin(call: LaidOut): Layout {
+  const p = call.params as LinearParams;
+  const { PARTS, QUADS } = constantsOf(call);
+  return {
+    family: 'matmul_join',
+    workgroups: ceilDiv(QUADS, JOIN_WG) * p.tokens,
+    depth: 1,
+    groupFlops: 4 * JOIN_WG * PARTS,
   };
 }
 
@@ -134,5 +152,6 @@ export const LINEAR_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   matvec_units: matvecUnits,
   matmul,
   matmul_matrix: matmulMatrix,
+  matmul_join: matmulJoin,
   moe_down: moeDown,
 };

@@ -85,6 +85,7 @@ function streamedBytes(kernel: string, params: unknown, cost: Cost): number {
     return kernel === 'mfa_combine' ? 0 : cost.bytesRead - p.tokens * p.heads * p.D * 4;
   }
   if (kernel === 'embed_tokens') return cost.bytesRead;
+  if (kernel === 'matmul_join') return 0;
   const { shard, K, format } = params as Partial<LinearParams & ExpertsDownParams>;
   if (shard === undefined || K === undefined || format === undefined) return 0;
   if (kernel === 'moe_down') {
@@ -95,7 +96,8 @@ function streamedBytes(kernel: string, params: unknown, cost: Cost): number {
   }
   const p = params as LinearParams;
   const experts = p.source.kind === 'routed' ? p.source.routing.experts : expertsOfGroups(p);
-  const added = p.out === 'add' ? (p.tokens * shard.expertCount * shard.rowCount * 4) / experts : 0;
+  const added =
+    p.out === 'add' ? (p.tokens * shard.expertCount * (p.splitK?.from ?? shard.rowCount) * 4) / experts : 0;
   const x = xRows(p) * p.K * (kernel === 'matmul_matrix' ? 2 : 4);
   return Math.max(0, cost.bytesRead - x - added);
 }

@@ -5,6 +5,7 @@ import type { AnyKernel } from './kernel.ts';
 import { kv_pack } from './kv_pack.ts';
 import { logit_peaks } from './logit_peaks.ts';
 import { matmul } from './matmul.ts';
+import { matmul_join } from './matmul_join.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
 import { matvec_units } from './matvec_units.ts';
@@ -36,6 +37,7 @@ export const KERNELS: readonly AnyKernel[] = [
   matvec_units,
   matmul,
   matmul_matrix,
+  matmul_join,
   rope_turns,
   rope_cache,
   qk_norm_rope,

@@ -24,6 +24,7 @@ import {
   routingInputs,
   scoreLib,
 } from './routing.ts';
+import { type SplitK, splitFault } from './split_k.ts';
 import { blockLibs, weightConstants, weightFault } from './weights.ts';
 
 /** Where rows of x come from and how results are numbered. */
@@ -90,6 +91,8 @@ export interface LinearParams {
   readonly rope?: RopeOut;
   /** Rows of x that are handled together. */
   readonly tile: number;
+  /** Rows of w whose columns several workgroups share (matmul_matrix, and matmul_join, which adds their sums up). */
+  readonly splitK?: SplitK | undefined;
 }
 
 /** Most tiles that any routing of `pairs` pairs to `experts` experts can need. */
@@ -104,12 +107,18 @@ export function linearLibs(
   withNorm: boolean,
   weights: readonly WgslName[] = blockLibs(p),
 ): WgslName[] {
-  const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, `lib/out_${p.out}`];
+  const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, ...outLibs(p)];
   if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
   else libs.push('lib/rows_even');
+  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
+  return libs;
+}
+
+/** Those of them that do something with results. */
+export function outLibs(p: LinearParams): WgslName[] {
+  const libs: WgslName[] = [`lib/out_${p.out}`];
   if (isRope(p.out)) libs.push('lib/turn_pairs');
   if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
-  if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;
 }
 
@@ -125,14 +134,19 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
     X_STRIDE: p.xStride,
     ...weightConstants(p),
     ...buffersConstants(p.buffers),
+    ...outConstants(p),
   };
-  if (p.out === 'swiglu') constants.LIMIT = p.limit ?? 0;
   if (p.source.kind === 'grouped') constants.PAIRS_PER_X = p.source.perX;
   if (p.source.kind === 'routed') {
     Object.assign(constants, routingConstants(p.source.routing), { SHARED_ROWS: sharedRows(p.source) });
   }
-  if (isRope(p.out) && p.rope !== undefined) Object.assign(constants, ropeConstants(p.out, p.rope));
   return constants;
+}
+
+/** Those of the library files that do something with results. */
+export function outConstants(p: LinearParams): Record<string, number> {
+  if (isRope(p.out)) return p.rope === undefined ? {} : ropeConstants(p.out, p.rope);
+  return p.out === 'swiglu' ? { LIMIT: p.limit ?? 0 } : {};
 }
 
 /** Uniforms of both kernels; `eps` only where a norm is fused. */
@@ -201,6 +215,11 @@ export function linearCheck(kernel: string, p: LinearParams): void {
   const buffers = buffersFault(p.buffers, p.shard.expertCount);
   if (buffers !== undefined) fail(buffers);
   if (p.buffers !== undefined && !kernel.startsWith('matvec')) fail('buffers: expected one buffer');
+  if (p.splitK !== undefined) {
+    const fault = splitFault(p.shard.rowCount, p.K, p.splitK);
+    if (fault !== undefined) fail(fault);
+    if (!kernel.startsWith('matmul_')) fail('splitK: expected none');
+  }
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }
@@ -240,24 +259,31 @@ export function linearWorkgroups(p: LinearParams, rowsPerWorkgroup: number): [nu
  */
 export function linearCost(p: LinearParams): Cost {
   const { rowCount } = p.shard;
-  const own = sharedPairs(p);
   const ownRows = sharedRows(p.source);
   const share = chosenExperts(p) / expertsOf(p);
   const touched = touchedExperts(p) * share;
-  const rows = chosenPairs(p) * share;
-  const results = (rows * rowCount + own * ownRows) / (p.out === 'swiglu' ? 2 : 1);
-  const rope = isRope(p.out) && p.rope !== undefined ? ropeCost(p.out, p.rope, rows, p.shard) : undefined;
+  const out = resultCost(p);
   return {
-    flops:
-      2 * (rows * rowCount + own * ownRows) * p.K + // one multiply-add per weight
-      (rope?.flops ?? 0),
+    flops: 2 * (chosenPairs(p) * share * rowCount + sharedPairs(p) * ownRows) * p.K + out.flops, // one multiply-add per weight
     bytesRead:
       (touched * rowCount + ownRows) * rowBytes(p, p.K) + // w
       xRows(p) * p.K * 4 + // x
       (p.norm === 'rms' ? p.K * 4 : 0) + // gamma
-      (p.out === 'add' ? results * 4 : 0) + // y before the addition
-      (rope?.bytesRead ?? 0),
-    bytesWritten: rope?.bytesWritten ?? results * 4, // y
+      out.bytesRead,
+    bytesWritten: out.bytesWritten,
+  };
+}
+
+/** What is done with the sums of all rows of the shard: rotations and their angles, y before an addition, and y. */
+export function resultCost(p: LinearParams): Cost {
+  const { rowCount } = p.shard;
+  const rows = (chosenPairs(p) * chosenExperts(p)) / expertsOf(p);
+  const results = (rows * rowCount + sharedPairs(p) * sharedRows(p.source)) / (p.out === 'swiglu' ? 2 : 1);
+  const rope = isRope(p.out) && p.rope !== undefined ? ropeCost(p.out, p.rope, rows, p.shard) : undefined;
+  return {
+    flops: rope?.flops ?? 0,
+    bytesRead: (p.out === 'add' ? results * 4 : 0) + (rope?.bytesRead ?? 0),
+    bytesWritten: rope?.bytesWritten ?? results * 4,
   };
 }
 

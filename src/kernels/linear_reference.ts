@@ -1,9 +1,11 @@
 /** The reference of the linear kernels, in double precision. */
+
 import { buffersMatrix } from './buffers.ts';
 import type { ReferenceIo } from './kernel.ts';
 import { isRope, type LinearParams, sharedRows, xRows } from './linear.ts';
 import { ropeStore } from './linear_rope.ts';
 import { chooseExperts } from './routing.ts';
+import { partColumns, splitRows } from './split_k.ts';
 
 /** Which x row and result row each item has, by expert. */
 function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: number; y: number }[]> {
@@ -47,6 +49,7 @@ export function linearReference(p: LinearParams, io: ReferenceIo): void {
   const gamma = p.norm === 'rms' ? io.f('gamma') : undefined;
   const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
   const row = new Float64Array(w.cols);
+  const from = p.splitK?.from ?? Number.POSITIVE_INFINITY;
   for (const [expert, items] of itemsByExpert(p, io)) {
     if (expert < expertBegin || expert >= expertBegin + expertCount) continue;
     const inputs = items.map((item) => normalised(x, item.x * p.xStride, p.K, gamma, p.eps));
@@ -54,12 +57,55 @@ export function linearReference(p: LinearParams, io: ReferenceIo): void {
     const isShared = p.source.kind === 'routed' && expert === p.source.routing.experts;
     for (let r = 0; r < (isShared ? sharedRows(p.source) : rowCount); r++) {
       w.row((expert - expertBegin) * rowCount + r, row);
+      if (r >= from) {
+        for (const [i, item] of items.entries()) partsStore(p, io, item.y, r, inputs[i], row);
+        continue;
+      }
       items.forEach((_, i) => {
         const input = inputs[i];
         let sum = 0;
         for (let k = 0; k < p.K; k++) sum += input[k] * row[k];
         outputs[i](rowBegin + r, sum);
       });
+    }
+  }
+}
+
+/** Stores the sums of parts of the columns of row r of w, which are split; of the last row, in the padding too. */
+function partsStore(
+  p: LinearParams,
+  io: ReferenceIo,
+  y: number,
+  r: number,
+  input: Float64Array,
+  row: Float64Array,
+): void {
+  if (p.splitK === undefined) return;
+  const { from, parts } = p.splitK;
+  const to = io.f('parts');
+  const columns = partColumns(p.K, parts);
+  const stride = splitRows(p.shard.rowCount, p.splitK);
+  const end = r === p.shard.rowCount - 1 ? stride : r - from + 1;
+  for (let part = 0; part < parts; part++) {
+    let sum = 0;
+    for (let k = part * columns; k < Math.min(p.K, (part + 1) * columns); k++) sum += input[k] * row[k];
+    const at = (part * p.tokens + y) * stride;
+    to.fill(sum, at + r - from, at + end);
+  }
+}
+
+/** Results of what {@link linearReference} has left in parts. */
+export function joinReference(p: LinearParams, io: ReferenceIo): void {
+  if (p.splitK === undefined) return;
+  const { from, parts } = p.splitK;
+  const sums = io.f('parts');
+  const stride = splitRows(p.shard.rowCount, p.splitK);
+  for (let y = 0; y < p.tokens; y++) {
+    const store = resultStore(p, io, y);
+    for (let r = from; r < p.shard.rowCount; r++) {
+      let sum = 0;
+      for (let part = 0; part < parts; part++) sum += sums[(part * p.tokens + y) * stride + r - from];
+      store(p.shard.rowBegin + r, sum);
     }
   }
 }

@@ -1,12 +1,13 @@
 /** Linear layer for many tokens, of 16-bit or compressed weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
-import { ceilDiv, isPlain, padRow } from '../tensor.ts';
+import { isPlain, padRow } from '../tensor.ts';
 import type { Constants } from '../wgsl/specialise.ts';
 import { formatBench, matrixShapes } from './format_cases.ts';
-import { defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
+import { type BindingSpec, defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
 import {
   dense,
   grouped,
+  isRope,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -16,86 +17,53 @@ import {
   linearLibs,
   linearUniforms,
   linearWorkgroups,
+  resultCost,
   xRows,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
 import { linearReference } from './linear_reference.ts';
+import {
+  denseLayout,
+  expertLayout,
+  MATRIX_TILES,
+  type MatrixLayout,
+  type MatrixShape,
+  matrixSplit,
+} from './matrix_layout.ts';
 
-/** Shape of a workgroup: rows of w, and the constants of the text. */
-interface MatrixLayout {
-  readonly rows: number;
-  readonly constants: Constants;
-}
+import { partColumns, partsBinding, type SplitK, splitRows } from './split_k.ts';
 
-/** Tokens that a tile may have. */
-const MATRIX_TILES: readonly number[] = [16, 64, 128];
-
-/** Of `tile` tokens: what a workgroup is made of, chosen by measurement. Where rows are few, subgroups share the columns. */
-const layout = (
-  TM: number,
-  TN: number,
-  SG_M: number,
-  SG_N: number,
-  SG_K: number,
-  DEPTH: number,
-  AHEAD = 2,
-) => ({
-  rows: 16 * TN * SG_N,
-  constants: { TM, TN, SG_M, SG_N, SG_K, DEPTH, AHEAD },
+/** A dense product as its layout is chosen by. */
+const shapeOf = ({ format, out, tokens, shard, K, tile }: LinearParams): MatrixShape => ({
+  plain: isPlain(format),
+  roped: isRope(out),
+  tokens,
+  rows: shard.rowCount,
+  K,
+  tile,
 });
 
-/** Layouts by the number of rows: many, some, few. */
-type Layouts = readonly [many: MatrixLayout, some: MatrixLayout, few: MatrixLayout];
-
-/** Of tiles of 128 tokens. Sums of 4 x 4 products make most of what is staged, but leave a workgroup few subgroups. */
-const WIDEST = layout(4, 4, 2, 2, 1, 32, 1);
-const WIDEST_FEW = layout(4, 2, 2, 4, 1, 64);
-
-/**
- * Processors of the GPU that layouts are chosen for (an H200). Of {@link WIDEST}, two workgroups run on each at a time, of
- * {@link WIDEST_FEW} one.
- */
-const PROCESSORS = 132;
-
-/**
- * How long a round of workgroups of {@link WIDEST_FEW}, which are half as many, takes as a part of one of {@link WIDEST}: of
- * compressed weights, and by what becomes of results.
- */
-const FEW_ROUND = { compressed: 0.76, swiglu: 0.62, add: 0.49, others: 0.53 } as const;
-
-/** Whether `tiles` of 128 x 128 take less time in rounds of half as many, of which the last may be nearly empty. */
-function fewRounds({ format, out }: LinearParams, tiles: number): boolean {
-  const kind = !isPlain(format) ? 'compressed' : out === 'swiglu' || out === 'add' ? out : 'others';
-  return FEW_ROUND[kind] * ceilDiv(tiles, PROCESSORS) < ceilDiv(tiles, 2 * PROCESSORS);
+/** Which columns of a dense layer several workgroups are best to share, if any. */
+export function splitOf(p: LinearParams): SplitK | undefined {
+  return p.source.kind === 'grouped' ? undefined : matrixSplit(shapeOf(p));
 }
 
-/** Of tiles of 16 and of 64 tokens. */
-interface Narrow {
-  readonly of16: Layouts;
-  readonly of64: Layouts;
-}
-const BLOCKS: Narrow = {
-  of16: [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 128), layout(1, 1, 1, 1, 8, 256)],
-  of64: [layout(2, 2, 2, 1, 2, 64), layout(2, 2, 2, 2, 2, 128), layout(2, 1, 2, 1, 4, 128)],
-};
-/** Of compressed weights, an invocation has at least a unit of 32 columns to fetch. */
-const UNITS: Narrow = {
-  of16: [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 256)],
-  of64: [layout(2, 4, 2, 1, 2, 64, 1), layout(2, 2, 2, 2, 2, 128), layout(2, 2, 2, 2, 2, 128)],
-};
-
-/** How a workgroup is laid out. Experts have many workgroups together, however few rows each has. */
+/** How a workgroup is laid out. */
 function matrixLayout(p: LinearParams): MatrixLayout {
-  const { format, tokens, tile, source, shard } = p;
-  if (tile > 64) {
-    if (source.kind === 'grouped') return WIDEST;
-    return fewRounds(p, ceilDiv(tokens, 128) * ceilDiv(shard.rowCount, 128)) ? WIDEST_FEW : WIDEST;
-  }
-  const { of16, of64 } = isPlain(format) ? BLOCKS : UNITS;
-  const [many, some, few] = tile > 16 ? of64 : of16;
-  if (source.kind === 'grouped' || shard.rowCount >= 20_000) return many;
-  return shard.rowCount >= 4096 ? some : few;
+  if (p.source.kind === 'grouped') return expertLayout(isPlain(p.format), p.tile);
+  return denseLayout(shapeOf(p), p.splitK);
+}
+
+/** What is wrong with columns that are split, or undefined. */
+function layoutFault(p: LinearParams): string | undefined {
+  if (p.splitK === undefined) return undefined;
+  const { from } = p.splitK;
+  if (p.source.kind === 'grouped') return 'splitK: expected none for experts';
+  if (p.tile !== 64 && p.tile !== 128) return `splitK: expected tiles of 64 or 128, got ${p.tile}`;
+  const { rows } = matrixLayout(p);
+  if (from % rows !== 0) return `splitK: expected whole tiles of ${rows} rows before, got ${from}`;
+  return undefined;
 }
 
 /**
@@ -113,6 +81,19 @@ function tolerance(p: LinearParams): Tolerance {
     abs: 2e-4 + (p.out === 'swiglu' ? 4 : 1) * walk,
     rel: 1e-4 + 2 ** -11,
     cosine: 1e-8 + 2 ** -23,
+  };
+}
+
+/** Constants of the library columns_parts. */
+function splitConstants(p: LinearParams): Constants {
+  const { splitK, K } = p;
+  if (splitK === undefined) return {};
+  const { from, parts } = splitK;
+  return {
+    FROM: from,
+    PARTS: parts,
+    COLUMNS: partColumns(K, parts),
+    QUADS: splitRows(p.shard.rowCount, splitK) / 4,
   };
 }
 
@@ -137,6 +118,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   libs: (p) => [
     ...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'),
     isPlain(p.format) ? 'lib/stage_blocks' : 'lib/stage_units',
+    p.splitK === undefined ? 'lib/columns_all' : 'lib/columns_parts',
     'lib/matrix_products',
   ],
   check(p) {
@@ -147,22 +129,48 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     if (p.format === 'f32') fail('format: expected 16 bits a weight or compressed ones, got f32');
     if (p.norm !== 'none') fail(`norm: expected none (half_rows has it), got ${p.norm}`);
     if (!MATRIX_TILES.includes(p.tile)) fail(`tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
+    if (p.tile === 96 && !isPlain(p.format)) fail(`tile: expected other than 96 for ${p.format}`);
+    const fault = layoutFault(p);
+    if (fault !== undefined) fail(fault);
   },
-  constants: (p) => ({ ...linearConstants(p), ...matrixLayout(p).constants, SIZE: 32 }),
+  constants: (p) => ({
+    ...linearConstants(p),
+    ...matrixLayout(p).constants,
+    ...splitConstants(p),
+    SIZE: 32,
+  }),
   uniforms: linearUniforms,
   bindings(p) {
     const bindings = linearBindings(p);
     // Padding up to a whole block is read, and meets weights of zero; half_rows wrote zeros there.
-    return { ...bindings, x: { ...bindings.x, type: 'f16', cols: padRow(p.K) } };
+    const x: BindingSpec = { ...bindings.x, type: 'f16', cols: padRow(p.K) };
+    const { splitK } = p;
+    return {
+      ...bindings,
+      x,
+      ...(splitK === undefined ? {} : { parts: partsBinding(p.tokens, p.shard.rowCount, splitK, 'out') }),
+    };
   },
   workgroups(p) {
     const [rows, tiles] = linearWorkgroups(p, matrixLayout(p).rows);
-    return [tiles, rows, 1];
+    if (p.splitK === undefined) return [tiles, rows, 1];
+    const whole = p.splitK.from / matrixLayout(p).rows;
+    return [tiles, whole + (rows - whole) * p.splitK.parts, 1];
   },
   reference: linearReference,
   cost(p) {
     const cost = linearCost(p);
-    return { ...cost, bytesRead: cost.bytesRead - xRows(p) * p.K * 2 }; // x has two bytes an element
+    const bytesRead = cost.bytesRead - xRows(p) * p.K * 2; // x has two bytes an element
+    if (p.splitK === undefined) return { ...cost, bytesRead };
+    // Sums of parts take the place of results, which matmul_join makes of them.
+    const { from, parts } = p.splitK;
+    const all = resultCost(p);
+    const whole = resultCost({ ...p, shard: { ...p.shard, rowCount: from } });
+    return {
+      flops: cost.flops - all.flops + whole.flops,
+      bytesRead: bytesRead - all.bytesRead + whole.bytesRead,
+      bytesWritten: whole.bytesWritten + parts * p.tokens * (p.shard.rowCount - from) * 4, // sums
+    };
   },
   tolerance,
   inputs: linearInputs,
@@ -188,6 +196,27 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'widest: one over', params: dense(140, 72, 130, { tile: 128 }) },
       { name: 'widest: many tiles', params: dense(10_250, 40, 130, { tile: 128 }) },
       { name: 'widest: experts', params: grouped(3, 140, 72, 300, 1, 128) },
+      {
+        name: 'columns in three parts, one over each way',
+        params: dense(66, 136, 65, { tile: 64, splitK: { from: 0, parts: 3 } }),
+      },
+      {
+        name: 'rows past a tile in two parts, swiglu',
+        params: dense(2 * 70, 200, 70, { tile: 128, out: 'swiglu', splitK: { from: 128, parts: 2 } }),
+      },
+      {
+        name: 'query, key and value, of which some in two parts',
+        params: fusedQkv(128, 16, 'f32', 72, 20, { tile: 128, splitK: { from: 128, parts: 2 } }),
+      },
+      {
+        name: 'picked rows in two parts, q8_0',
+        params: dense(40, 128, 9, {
+          format: 'q8_0',
+          tile: 64,
+          source: { kind: 'picked', sourceRows: 30 },
+          splitK: { from: 0, parts: 2 },
+        }),
+      },
       { name: 'residual', params: dense(50, 50, 30, { tile: 16, out: 'add' }) },
       { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },
       {
@@ -198,6 +227,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'query, key and value', params: fusedQkv(40, 16, 'f32', 24, 20, { tile: 16 }) },
       { name: 'experts, tokens in', params: grouped(5, 2 * 20, 48, 200, 2, 16, { out: 'swiglu' }) },
       { name: 'experts, pairs in', params: grouped(5, 70, 40, 150, 1, 64) },
+      { name: 'experts, tiles of 96', params: grouped(3, 140, 72, 300, 1, 96) },
       {
         name: 'experts 1..2 of 4 in this shard',
         params: grouped(4, 24, 40, 130, 1, 16, {

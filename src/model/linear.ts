@@ -4,11 +4,13 @@ import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
-import { matmul_matrix } from '../kernels/matmul_matrix.ts';
+import { matmul_join } from '../kernels/matmul_join.ts';
+import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
+import { matrixUs } from '../kernels/matrix_layout.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
+import { padRow, type WeightFormat } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ShardGroup, shardGroups } from './shards.ts';
@@ -103,21 +105,24 @@ function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): b
   return shape.matrixUnits && everyFormat(weights, (format) => format !== 'f32');
 }
 
-/** Tiles of 128 x 128 below which more and smaller ones are faster, as most of the GPU would be idle. */
-const WIDEST_TILES = 64;
+/** Rows of x that matrix units handle together, of `tokens` with the same weights. */
+function matrixTile(tokens: number, weights: WeightMatrix): number {
+  if (tokens <= 64) return tokens <= 16 ? 16 : 64;
+  const shape = { plain: !isCompressed(weights), roped: false, tokens, rows: weights.rows, K: weights.cols };
+  return matrixUs({ ...shape, tile: 64 }) < matrixUs({ ...shape, tile: 128 }) ? 64 : 128;
+}
 
-/** Rows of x that matrix units handle together, of `rows` with the same weights. */
-const matrixTile = (rows: number): number => (rows <= 16 ? 16 : rows <= 64 ? 64 : 128);
+/** Pairs of an expert, on average, up to which tiles of so many hold nearly all that it gets. */
+const EXPERT_TILES = [
+  [16, 16],
+  [56, 64],
+  [84, 96],
+] as const;
 
-/** Weights that are read again for each 16 rows of x sooner than for 64 at once: how many rows of them, up to so many of x. */
-const SIXTEENS = { few: { below: 4096, most: 48 }, many: { from: 18_000, most: 32 } } as const;
-
-/** Whether tiles of 16 rows of x are faster than one of 64, of which more is empty. */
-function bySixteens(rows: number, weights: WeightMatrix): boolean {
-  if (isCompressed(weights)) return false;
-  const { few, many } = SIXTEENS;
-  if (weights.rows < few.below) return rows <= few.most;
-  return weights.rows >= many.from && rows <= many.most;
+/** The same for experts that get `each` pairs on average. There are no tiles of 96 of compressed weights. */
+function expertTile(each: number, plain: boolean): number {
+  const fitting = EXPERT_TILES.find(([most, tile]) => each <= most && (plain || tile !== 96));
+  return fitting?.[1] ?? 128;
 }
 
 /** How dense layers of `rows` result rows are computed. */
@@ -127,9 +132,7 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
   if (small) return matvecTiling(rows);
   if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
-    const idle = ceilDiv(rows, 128) * ceilDiv(weights.rows, 128) < WIDEST_TILES;
-    const most = bySixteens(rows, weights) ? 16 : idle ? 64 : 128;
-    return { kernel: matmul_matrix, tile: Math.min(matrixTile(rows), most) };
+    return { kernel: matmul_matrix, tile: matrixTile(rows, weights) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
@@ -151,7 +154,7 @@ export function expertTiling(
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
   if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH) {
-    return { kernel: matmul_matrix, tile: matrixTile(each) };
+    return { kernel: matmul_matrix, tile: expertTile(each, everyFormat(weights, isPlain)) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
@@ -197,7 +200,15 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
     // Compressed weights have a matvec of their own for one row of x at a time.
     const single = !isPlain(row.format) && tiling.kernel === matvec && tiling.tile === 1;
     const kernel = single ? matvec_units : tiling.kernel;
-    plan.call(kernel, params, { ...slots, ...others }, weights.name);
+    const splitK = kernel === matmul_matrix ? splitOf(params) : undefined;
+    if (splitK === undefined) {
+      plan.call(kernel, params, { ...slots, ...others }, weights.name);
+      continue;
+    }
+    const split = { ...params, splitK };
+    const parts = { parts: 'linear_parts' };
+    plan.call(kernel, split, { ...slots, ...others, ...parts }, weights.name);
+    plan.call(matmul_join, split, { y: call.y, ...call.outSlots, ...parts }, `${weights.name} (join)`);
   }
 }
 

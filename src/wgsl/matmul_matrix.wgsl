@@ -8,13 +8,13 @@
 // Indices are written so that the compiler can see their bounds (`%`, loops that count by one): then it inserts no bounds
 // checks, which would cost half of the speed.
 //
-// Library files give tile_item (rows_*), multiply and store (matrix_products), and how weights are fetched and staged: Weights,
-// Rows, rows_of, fetch_w and stage_w (stage_blocks or stage_units).
+// Library files give tile_item (rows_*), multiply and store (matrix_products), what a workgroup does of the columns
+// (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w (stage_blocks or stage_units).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
-const TM: u32 = 1u;         // products of a subgroup along tokens: 1, 2 or 4
+const TM: u32 = 1u;         // products of a subgroup along tokens: 1 to 4
 const TN: u32 = 1u;         // products of a subgroup along rows of w: 1, 2 or 4
 const SG_M: u32 = 1u;       // subgroups along tokens
 const SG_N: u32 = 4u;       // subgroups along rows of w
@@ -65,36 +65,37 @@ fn main(
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
-  let first = workgroup_id.y * ROWS;
+  let share = share_of(workgroup_id.y);
+  let first = share.first;
 
   var x_at: array<u32, X_LOADS>;  // where they lie
   for (var j = 0u; j < X_LOADS; j++) {
-    x_at[j] = tile_item(tile, (li + j * WG) / STEPS).x_row * (X_STRIDE / 8u) + li % STEPS;
+    x_at[j] = tile_item(tile, staged_row(li + j * WG)).x_row * (X_STRIDE / 8u) + li % STEPS;
   }
   var rows = rows_of((expert - params.expert_begin) * params.row_count, first, li);
   var x_even: Tokens;
   var x_odd: Tokens;
   var w_even: Weights;
   var w_odd: Weights;
-  fetch_x(&x_even, &x_at, 0u);
-  fetch_w(&w_even, &rows, li, 0u);
+  fetch_x(&x_even, &x_at, share.begin);
+  fetch_w(&w_even, &rows, li, share.begin);
   if (AHEAD == 2u) {
-    fetch_x(&x_odd, &x_at, STEPS);
-    fetch_w(&w_odd, &rows, li, STEPS);
+    fetch_x(&x_odd, &x_at, share.begin + STEPS);
+    fetch_w(&w_odd, &rows, li, share.begin + STEPS);
   }
 
   var sums: Products;
-  for (var block = 0u; block < BLOCKS; block += 2u * STEPS) {
+  for (var block = share.begin; block < share.end; block += 2u * STEPS) {
     stage_x(&x_even, li, block);
     stage_w(&w_even, li, block);
     workgroupBarrier();
-    if (block + AHEAD * STEPS < BLOCKS) {
+    if (block + AHEAD * STEPS < share.end) {
       fetch_x(&x_even, &x_at, block + AHEAD * STEPS);
       fetch_w(&w_even, &rows, li, block + AHEAD * STEPS);
     }
     multiply(&sums, subgroup);
     workgroupBarrier();
-    if (block + STEPS < BLOCKS) {
+    if (block + STEPS < share.end) {
       if (AHEAD == 2u) {
         stage_x(&x_odd, li, block + STEPS);
         stage_w(&w_odd, li, block + STEPS);
@@ -103,7 +104,7 @@ fn main(
         stage_w(&w_even, li, block + STEPS);
       }
       workgroupBarrier();
-      if (block + (1u + AHEAD) * STEPS < BLOCKS) {
+      if (block + (1u + AHEAD) * STEPS < share.end) {
         if (AHEAD == 2u) {
           fetch_x(&x_odd, &x_at, block + 3u * STEPS);
           fetch_w(&w_odd, &rows, li, block + 3u * STEPS);
@@ -116,7 +117,16 @@ fn main(
       workgroupBarrier();
     }
   }
-  store(&sums, tile, first, subgroup, li);
+  store(&sums, tile, share, subgroup, li);
+}
+
+// Which row of a tile block i of those that are staged belongs to; its columns are i % STEPS. Eight neighbours store their blocks
+// at a time. Where these are four of two rows each, the rows lie four apart, so that they are in other banks.
+fn staged_row(i: u32) -> u32 {
+  if (STEPS == 4u) {
+    return i / 32u * 8u + i / 8u % 4u + i / 4u % 2u * 4u;
+  }
+  return i / STEPS;
 }
 
 fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, array<u32, X_LOADS>>, block: u32) {
@@ -131,6 +141,6 @@ fn stage_x(v: ptr<function, Tokens>, invocation: u32, block: u32) {
   let li = invocation % WG;
   let present = WHOLE || block + li % STEPS < BLOCKS;
   for (var j = 0u; j < X_LOADS; j++) {
-    xs[(li + j * WG) / STEPS * LD + li % STEPS] = select(vec4<u32>(0u), (*v)[j], present);
+    xs[staged_row(li + j * WG) * LD + li % STEPS] = select(vec4<u32>(0u), (*v)[j], present);
   }
 }

@@ -1,9 +1,11 @@
 /** How dense layers of the released model are tiled on matrix units. No GPU. */
 import { expect, it } from 'vitest';
 import { PRESETS } from '../../src/config/index.ts';
+import { bindingBytes } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
-import { matmul_matrix } from '../../src/kernels/matmul_matrix.ts';
-import { denseTiling } from '../../src/model/linear.ts';
+import { matmul_join } from '../../src/kernels/matmul_join.ts';
+import { matmul_matrix, splitOf } from '../../src/kernels/matmul_matrix.ts';
+import { denseTiling, expertTiling } from '../../src/model/linear.ts';
 import { matrixOf } from '../../src/model/step.ts';
 import type { WeightFormat } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
@@ -17,24 +19,22 @@ function tile(matrix: string, rows: number, format: WeightFormat = 'bf16'): stri
   return `${kernel.name} ${tile}`;
 }
 
-it('few rows of weights, and many, are read for each 16 rows of x sooner than for 64 of which most are empty', () => {
-  const [qkv, wq, gateUp] = ['layers.0.qkv_proj', 'layers.0.wq', 'layers.0.mlp.gate_up_proj'];
-  expect([16, 17, 48, 49].map((rows) => tile(qkv, rows))).toEqual([
-    'matmul_matrix 16',
-    'matmul_matrix 16',
-    'matmul_matrix 16',
-    'matmul_matrix 64',
-  ]);
-  expect([16, 17].map((rows) => tile(wq, rows))).toEqual(['matmul_matrix 16', 'matmul_matrix 64']);
-  expect([32, 33, 65].map((rows) => tile(gateUp, rows))).toEqual([
-    'matmul_matrix 16',
-    'matmul_matrix 64',
-    'matmul_matrix 128',
-  ]);
-  expect(tile(gateUp, 32, 'q8_0')).toBe('matmul_matrix 64');
+it('more rows of x than a tile holds go to the next larger one, and to 64 at a time where 128 would leave most idle', () => {
+  const [qkv, gateUp] = ['layers.0.qkv_proj', 'layers.0.mlp.gate_up_proj'];
+  for (const format of ['bf16', 'q8_0'] as const) {
+    expect([16, 17, 64, 256].map((rows) => tile(qkv, rows, format))).toEqual(
+      [16, 64, 64, 128].map((rows) => `matmul_matrix ${rows}`),
+    );
+    expect([16, 17, 64, 65].map((rows) => tile(gateUp, rows, format))).toEqual(
+      [16, 64, 64, 128].map((rows) => `matmul_matrix ${rows}`),
+    );
+  }
+  const mini = weightLayout(PRESETS['step3-mini'], () => ({ format: 'bf16' }), 2 ** 33);
+  const shape = { deterministic: false, matrixUnits: true };
+  expect(denseTiling(128, shape, matrixOf(mini, 'layers.0.qkv_proj')).tile).toBe(64);
 });
 
-it('tiles of 128 x 128 are made in rounds of one or of two a processor, whichever leaves fewer processors idle', () => {
+it('tiles of 128 x 128 are made in rounds of one or of two a processor, whichever are shorter together', () => {
   const products = (rows: number, tokens: number, rest: Parameters<typeof dense>[3] = {}) => {
     const { TM, TN } = matmul_matrix.constants(dense(rows, 7168, tokens, { tile: 128, ...rest }));
     return `${TM}x${TN}`;
@@ -43,10 +43,46 @@ it('tiles of 128 x 128 are made in rounds of one or of two a processor, whicheve
   expect(products(18_432, 128)).toBe('4x4'); // 144
   expect(products(18_432, 256)).toBe('4x2'); // 288: three rounds of one, or two of two
   expect(products(18_432, 384)).toBe('4x4'); // 432
-  expect(products(36_864, 256, { out: 'swiglu' })).toBe('4x4'); // 576
-  expect(products(18_432, 1024)).toBe('4x2'); // 1,152: nine, or five
-  expect(products(36_864, 512, { out: 'swiglu' })).toBe('4x4');
-  expect(products(7168, 1024)).toBe('4x4'); // 448: four, or two
-  expect(products(7168, 1024, { out: 'add' })).toBe('4x2');
-  expect(products(18_432, 256, { format: 'q8_0' })).toBe('4x4');
+  expect(products(36_864, 512)).toBe('4x4'); // 1,152: nine, or five
+});
+
+it('columns are split where a last round would be nearly empty, or the only one', () => {
+  const split = (rows: number, K: number, tokens: number, rest: Parameters<typeof dense>[3] = {}) =>
+    splitOf(dense(rows, K, tokens, { tile: tokens <= 64 ? 64 : 128, ...rest }));
+  expect(split(18_432, 7168, 256)).toEqual({ from: 16_896, parts: 11 }); // 132 of 144 tiles of rows fill a round
+  expect(split(36_864, 7168, 256)).toEqual({ from: 33_792, parts: 5 });
+  expect(split(16_384, 2048, 256)).toBeUndefined(); // 256 tiles, of 264 that fill a round
+  expect(split(2560, 7168, 64)?.from).toBe(0);
+  expect(split(2560, 7168, 256)?.from).toBe(0);
+  expect(split(896, 256, 64)).toBeUndefined(); // a call more would cost more
+  expect(split(2560, 7168, 16, { tile: 16 })).toBeUndefined();
+  expect(split(2560, 7168, 64, { format: 'q8_0' })?.from).toBe(0);
+});
+
+it('what is split has parts with columns, whole tiles before it, and sums that fit', () => {
+  for (const rows of [40, 768, 2560, 7168, 18_432, 36_864, 128_815]) {
+    for (const K of [64, 200, 896, 7168, 18_432]) {
+      for (const tokens of [17, 64, 65, 200, 1000, 4096]) {
+        for (const tile of [64, 128]) {
+          for (const format of ['bf16', 'q8_0'] as const) {
+            const params = dense(rows, K, tokens, { tile, format });
+            const splitK = splitOf(params);
+            if (splitK === undefined) continue;
+            const call = { ...params, splitK };
+            expect(() => matmul_matrix.check(call)).not.toThrow();
+            expect(() => matmul_join.check(call)).not.toThrow();
+            expect(bindingBytes(matmul_join.bindings(call).parts)).toBeLessThanOrEqual(2 ** 26);
+          }
+        }
+      }
+    }
+  }
+});
+
+it('experts have tiles that hold nearly all that each of them gets', () => {
+  const layout = weightLayout(config, () => ({ format: 'bf16' }), 2 ** 33);
+  const shape = { deterministic: false, matrixUnits: true };
+  const weights = [matrixOf(layout, 'layers.0.mlp.gate_up_proj')];
+  const tiles = (tokens: number) => expertTiling(tokens, 3, 48, shape, weights).tile;
+  expect([64, 256, 257, 800, 1024, 1344, 1400, 4096].map(tiles)).toEqual([16, 16, 64, 64, 96, 96, 128, 128]);
 });

@@ -3,7 +3,7 @@
 // arrays of them in slow memory.
 //
 // The kernel gives its shape (TM, TN, SG_M, SG_N, SG_K, DEPTH, SIZE), xs and ws with the distance of their rows (LD, LD_W) and
-// of 16 columns of ws (STEP_W) in elements, and params; library files tile_item (rows_*) and out4 (out_*).
+// of 16 columns of ws (STEP_W) in elements, and params; library files tile_item (rows_*), is_part (columns_*) and out4 (out_*).
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -73,7 +73,7 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
         (*s).c13 = subgroupMatrixMultiplyAccumulate(a1, b3, (*s).c13);
       }
     }
-    if (TM == 4u) {
+    if (TM >= 3u) {
       let a2 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 32u) * LD + k, LD);
       (*s).c20 = subgroupMatrixMultiplyAccumulate(a2, b0, (*s).c20);
       if (TN >= 2u) {
@@ -83,6 +83,8 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
         (*s).c22 = subgroupMatrixMultiplyAccumulate(a2, b2, (*s).c22);
         (*s).c23 = subgroupMatrixMultiplyAccumulate(a2, b3, (*s).c23);
       }
+    }
+    if (TM == 4u) {
       let a3 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 48u) * LD + k, LD);
       (*s).c30 = subgroupMatrixMultiplyAccumulate(a3, b0, (*s).c30);
       if (TN >= 2u) {
@@ -96,51 +98,79 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
   }
 }
 
-// Writes the results of a tile of tokens, from row `first` of w on. All subgroups come here together.
-fn store(s: ptr<function, Products>, tile: u32, first: u32, subgroup: u32, li: u32) {
-  store_pair((*s).c00, (*s).c01, 0u, 0u, tile, first, subgroup, li);
-  if (TN == 4u) {
-    store_pair((*s).c02, (*s).c03, 0u, 32u, tile, first, subgroup, li);
-  }
-  if (TM >= 2u) {
-    store_pair((*s).c10, (*s).c11, 16u, 0u, tile, first, subgroup, li);
-    if (TN == 4u) {
-      store_pair((*s).c12, (*s).c13, 16u, 32u, tile, first, subgroup, li);
+// Writes the results of a tile of tokens, of a workgroup's share of the rows and columns of w. All subgroups come here
+// together. There is one place that writes, to which products come in turn: where there are several, compilers do not put its
+// text there, but call it, and calls cost the products up to a fifth of their speed.
+fn store(s: ptr<function, Products>, tile: u32, share: Share, subgroup: u32, li: u32) {
+  let sg = subgroup % SUBGROUPS;
+  for (var turn = 0u; turn < TM * TN / PAIR; turn++) {
+    let i = turn / (TN / PAIR);  // which 16 of the subgroup's tokens
+    let j = turn % (TN / PAIR);  // which 16 x PAIR of its rows of w
+    switch (i * 2u + j) {
+      case 0u: {
+        put((*s).c00, (*s).c01, sg);
+      }
+      case 1u: {
+        if (TN == 4u) {
+          put((*s).c02, (*s).c03, sg);
+        }
+      }
+      case 2u: {
+        if (TM >= 2u) {
+          put((*s).c10, (*s).c11, sg);
+        }
+      }
+      case 3u: {
+        if (TM >= 2u && TN == 4u) {
+          put((*s).c12, (*s).c13, sg);
+        }
+      }
+      case 4u: {
+        if (TM >= 3u) {
+          put((*s).c20, (*s).c21, sg);
+        }
+      }
+      case 5u: {
+        if (TM >= 3u && TN == 4u) {
+          put((*s).c22, (*s).c23, sg);
+        }
+      }
+      case 6u: {
+        if (TM == 4u) {
+          put((*s).c30, (*s).c31, sg);
+        }
+      }
+      default: {
+        if (TM == 4u && TN == 4u) {
+          put((*s).c32, (*s).c33, sg);
+        }
+      }
     }
-  }
-  if (TM == 4u) {
-    store_pair((*s).c20, (*s).c21, 32u, 0u, tile, first, subgroup, li);
-    if (TN == 4u) {
-      store_pair((*s).c22, (*s).c23, 32u, 32u, tile, first, subgroup, li);
+    workgroupBarrier();
+    let token0 = sg / SG_K / SG_N * (16u * TM) + i * 16u;
+    let row0 = sg / SG_K % SG_N * (16u * TN) + j * 32u;
+    // Subgroups that shared the columns share the rows of the result too.
+    for (var unit = li % SIZE + sg % SG_K * SIZE; unit < RESULT; unit += SIZE * SG_K) {
+      let item = tile_item(tile, token0 + unit / (4u * PAIR));
+      let n = share.first + row0 + unit % (4u * PAIR) * 4u;
+      if (item.valid && n < params.row_count) {
+        var v = vec4<f32>(0.0);
+        for (var k = 0u; k < SG_K; k++) {
+          v += bitcast<vec4<f32>>(xs[(sg / SG_K * SG_K + k) * RESULT + unit]);
+        }
+        if (!is_part(share, item.y_row, n, v)) {
+          out4(item.y_row, params.row_begin + n, v, min(4u, params.row_count - n));
+        }
+      }
     }
-    store_pair((*s).c30, (*s).c31, 48u, 0u, tile, first, subgroup, li);
-    if (TN == 4u) {
-      store_pair((*s).c32, (*s).c33, 48u, 32u, tile, first, subgroup, li);
-    }
+    workgroupBarrier();
   }
 }
 
-// Writes PAIR products that lie beside each other, of a subgroup's tokens from `token` and its rows of w from `row` on.
-fn store_pair(c0: Sums, c1: Sums, token: u32, row: u32, tile: u32, first: u32, subgroup: u32, li: u32) {
-  let sg = subgroup % SUBGROUPS;
-  let token0 = sg / SG_K / SG_N * (16u * TM) + token;
-  let row0 = sg / SG_K % SG_N * (16u * TN) + row;
+// Leaves PAIR products that lie beside each other in xs.
+fn put(c0: Sums, c1: Sums, sg: u32) {
   subgroupMatrixStore<row_major>(&xs, sg * RESULT, c0, 4u * PAIR);
   if (TN >= 2u) {
     subgroupMatrixStore<row_major>(&xs, sg * RESULT + 4u, c1, 4u * PAIR);
   }
-  workgroupBarrier();
-  // Subgroups that shared the columns share the rows of the result too.
-  for (var unit = li % SIZE + sg % SG_K * SIZE; unit < RESULT; unit += SIZE * SG_K) {
-    let item = tile_item(tile, token0 + unit / (4u * PAIR));
-    let n = first + row0 + unit % (4u * PAIR) * 4u;
-    if (item.valid && n < params.row_count) {
-      var v = vec4<f32>(0.0);
-      for (var part = 0u; part < SG_K; part++) {
-        v += bitcast<vec4<f32>>(xs[(sg / SG_K * SG_K + part) * RESULT + unit]);
-      }
-      out4(item.y_row, params.row_begin + n, v, min(4u, params.row_count - n));
-    }
-  }
-  workgroupBarrier();
 }

@@ -14,7 +14,7 @@ alias Rows = array<u32, W_LOADS>;
 fn rows_of(base: u32, first: u32, li: u32) -> Rows {
   var rows: Rows;
   for (var j = 0u; j < W_LOADS; j++) {
-    rows[j] = (base + min(first + (li + j * WG) / STEPS, params.row_count - 1u)) * BLOCKS + li % STEPS;
+    rows[j] = (base + min(first + staged_row(li + j * WG), params.row_count - 1u)) * BLOCKS + li % STEPS;
   }
   return rows;
 }
@@ -29,6 +29,6 @@ fn stage_w(v: ptr<function, Weights>, invocation: u32, block: u32) {
   let li = invocation % WG;
   let present = WHOLE || block + li % STEPS < BLOCKS;
   for (var j = 0u; j < W_LOADS; j++) {
-    ws[(li + j * WG) / STEPS * LD_W + li % STEPS] = select(vec4<u32>(0u), half8((*v)[j]), present);
+    ws[staged_row(li + j * WG) * LD_W + li % STEPS] = select(vec4<u32>(0u), half8((*v)[j]), present);
   }
 }
