@@ -149,6 +149,9 @@ function splitsOf(shape: MatrixShape, timed: Timed): SplitK[] {
 const WORTH = 0.93;
 const WORTH_US = 5;
 
+/** Products of fewer microseconds are not split: rounds of few workgroups are shorter than full ones, which are what is known. */
+const LEAST_US = 25;
+
 function choose(shape: MatrixShape): Choice {
   const choice = (timed: Timed, splitK?: SplitK): Choice => ({
     timed,
@@ -157,6 +160,7 @@ function choose(shape: MatrixShape): Choice {
   });
   const timed = candidates(shape);
   const whole = least(timed.map((one) => choice(one)));
+  if (whole.us < LEAST_US) return whole;
   const split = timed.flatMap((one) => splitsOf(shape, one).map((splitK) => choice(one, splitK)));
   const best = least([whole, ...split]);
   return best.us < Math.min(WORTH * whole.us, whole.us - WORTH_US) ? best : whole;
