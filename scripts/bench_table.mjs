@@ -29,11 +29,13 @@ const kernels = new Map(
 );
 if (kernels.size > 0) {
   print(
-    ['Kernel', 'Shape', 'µs', 'GB/s', 'TFLOP/s', '% of read', '% of arithmetic'],
+    ['Kernel', 'Shape', 'µs', 'GB/s', 'TFLOP/s', '% of read', '% of arithmetic', 'predicted µs'],
     [...kernels.values()].map((r) => [
       `${r.kernel} (${r.variant})`,
       r.shape,
       ...[r.us, r.gbps, r.tflops, r.read_percent, r.fma_percent].map(short),
+      // Not where the adapter was not calibrated, nor in older results.
+      typeof r.predicted_us === 'number' ? short(r.predicted_us) : '–',
     ]),
     2,
   );

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { benchCases, DEFAULT_BATCHES } from '../bench/cases.ts';
 import { benchKernels, type KernelRow } from '../bench/kernels.ts';
 import { GpuClock } from '../bench/timing.ts';
+import { type Compared, compared, type ErrorSummary, summarise } from '../bench/validate.ts';
 import { openDevice } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import {
@@ -17,10 +18,14 @@ import {
   say,
 } from './bench_report.ts';
 import { EXIT } from './errors.ts';
+import { table } from './figures.ts';
 import { commonOptions } from './options.ts';
+import { rowPredictor } from './prediction_rows.ts';
 import { progress } from './progress.ts';
+import { summaryJson } from './validate_report.ts';
 
 interface KernelFlags extends BenchFlags {
+  readonly calibration?: string;
   readonly filter?: string;
   readonly shapes: 'real' | 'small' | 'all';
   readonly batch: readonly number[];
@@ -44,14 +49,16 @@ export function benchKernelsCommand(): Command {
     .option('--variants', 'also variants, and shapes of linear kernels, that plans do not use')
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler; results say so")
+    .option('--calibration <file>', "what step3 calibrate wrote (default: the adapter's in the cache folder)")
     .option('--output <file>', 'append one line of JSON per row to this file');
   return commonOptions(command)
     .addHelpText(
       'after',
       `
 GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
-no cache holds them. The percentages refer to what the adapter reached in the same run. The last line is one JSON
-object, and with --json the only one.
+no cache holds them. The percentages refer to what the adapter reached in the same run. Where the adapter is calibrated,
+the last columns are what the cost model predicts, and by how much that is off (predicted / measured - 1). The last line is
+one JSON object, and with --json the only one.
 
 Example:
   step3 bench kernels --filter matvec --batch 1,4 --output kernels.jsonl`,
@@ -69,28 +76,46 @@ async function run(flags: KernelFlags): Promise<void> {
       batches: flags.batch,
       variants: flags.variants === true,
     });
+    const predictor = await rowPredictor(gpu, flags.unsafeFast !== true, flags.calibration);
     const pipelines = new PipelineCache(gpu.device);
     const clock = new GpuClock(gpu);
     const { card, ceilings } = await benchCard(gpu, pipelines, clock, flags);
+    if (predictor.reason !== undefined) say(flags, table([['predictions', `none: ${predictor.reason}`]]));
     const rows: JsonRow[] = [];
-    const lines: KernelRow[] = [];
+    const lines: PredictedRow[] = [];
     for await (const row of benchKernels(gpu, pipelines, clock, cases, ceilings)) {
-      lines.push(row);
-      rows.push(jsonRow(row));
+      // Rows come in the order of the cases.
+      const us = row.status === 'ok' ? predictor.us(cases[lines.length], row.copies) : undefined;
+      const prediction = us === undefined || row.status !== 'ok' ? undefined : compared(us, row.us);
+      lines.push({ row, prediction });
+      rows.push(jsonRow(row, prediction));
       bar.update(lines.length, cases.length);
-      if (row.status === 'ok') await appendLine(flags, lineOf(card, jsonRow(row)));
+      if (row.status === 'ok') await appendLine(flags, lineOf(card, jsonRow(row, prediction)));
     }
     bar.stop();
-    say(flags, `\n${tableText(lines)}\n`);
-    printJson({ benchmark: 'kernels', ...card, rows });
-    if (lines.some((row) => row.status === 'failed')) process.exitCode = EXIT.device;
+    say(flags, `\n${tableText(lines, predictor.reason === undefined)}\n`);
+    const errors = summarise(lines.flatMap(({ prediction }) => prediction ?? []));
+    if (errors !== undefined) say(flags, `${errorsText(errors)}\n`);
+    printJson({ benchmark: 'kernels', ...card, errors: summaryJson(errors), rows });
+    if (lines.some(({ row }) => row.status === 'failed')) process.exitCode = EXIT.device;
   } finally {
     bar.stop();
     gpu.dispose();
   }
 }
 
-function jsonRow(row: KernelRow): JsonRow {
+/** A row, and what was predicted for it, in microseconds. */
+interface PredictedRow {
+  readonly row: KernelRow;
+  readonly prediction: Compared | undefined;
+}
+
+function errorsText({ count, medianPercent, p90Percent }: ErrorSummary): string {
+  const [median, p90] = [medianPercent, p90Percent].map((value) => value.toFixed(1));
+  return table([['|predicted / us - 1|', `median ${median} %, P90 ${p90} %, of ${count} rows`]]);
+}
+
+function jsonRow(row: KernelRow, prediction: Compared | undefined): JsonRow {
   // Places of single tokens say no more than the shape's name.
   const { example: _, ...params } = row.params as { example?: unknown };
   const { kernel, variant, shape, status } = row;
@@ -102,6 +127,7 @@ function jsonRow(row: KernelRow): JsonRow {
     ...{ us, p10, p90, samples, dispatches, copies, gbps, tflops },
     read_percent: row.bandwidthPercent,
     fma_percent: row.flopsPercent,
+    predicted_us: prediction?.predicted ?? null,
   };
 }
 
@@ -110,18 +136,21 @@ function lineOf(card: BenchCard, row: JsonRow): object {
   return { benchmark: 'kernels', adapter, driver, date, bounds_checks, ...row, ceilings };
 }
 
-function tableText(rows: readonly KernelRow[]): string {
+function tableText(rows: readonly PredictedRow[], predictions: boolean): string {
   const head = ['kernel', 'variant', 'shape', 'us', 'p10..p90', 'GB/s', 'TFLOP/s', '% read', '% FMA'];
   return columns(
-    head,
-    rows.map((row) => {
+    predictions ? [...head, 'predicted us', '% off'] : head,
+    rows.map(({ row, prediction }) => {
       const names = [row.kernel, row.variant, row.shape];
       if (row.status === 'skipped') return [...names, `skipped: ${row.reason}`];
       if (row.status === 'failed') return [...names, `FAILED: ${row.reason}`];
       const spread = `${digits(row.p10)}..${digits(row.p90)}`;
       const rates = [row.gbps, row.tflops].map(digits);
       const percents = [row.bandwidthPercent, row.flopsPercent].map((value) => value.toFixed(1));
-      return [...names, digits(row.us), spread, ...rates, ...percents];
+      const cells = [...names, digits(row.us), spread, ...rates, ...percents];
+      if (!predictions) return cells;
+      if (prediction === undefined) return [...cells, '-', '-'];
+      return [...cells, digits(prediction.predicted), prediction.errorPercent.toFixed(1)];
     }),
     3,
   );

@@ -4,7 +4,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Calibration, parseCalibration } from '../cost/calibration.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError, InputError } from '../errors.ts';
 import type { Gpu } from '../runtime/device.ts';
 
 /** What tells one adapter from another. */
@@ -59,6 +59,22 @@ export async function storedCalibration(
   }
 }
 
+/**
+ * The calibration in `file`, or the adapter's own in the cache folder; undefined when it has none.
+ *
+ * @throws InputError when it is another adapter's; what {@link readCalibration} throws.
+ */
+export async function calibrationFor(
+  gpu: Pick<Gpu, 'info'>,
+  boundsChecks: boolean,
+  file: string | undefined,
+): Promise<Calibration | undefined> {
+  const found = await (file === undefined ? storedCalibration(gpu, boundsChecks) : readCalibration(file));
+  const difference = found === undefined ? undefined : foreign(found, gpu, boundsChecks);
+  if (difference === undefined) return found;
+  throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);
+}
+
 /** Writes a calibration, with its folders. */
 export async function writeCalibration(file: string, calibration: Calibration): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
@@ -75,7 +91,7 @@ export function rounded(_: string, value: unknown): unknown {
 /**
  * Says that a calibration is not of this adapter, or undefined when it is.
  */
-export function foreign(
+function foreign(
   calibration: Calibration,
   gpu: Pick<Gpu, 'info'>,
   boundsChecks: boolean,

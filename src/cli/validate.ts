@@ -14,13 +14,7 @@ import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
 import { counts, printJson, say } from './bench_report.ts';
-import {
-  calibrationFile,
-  foreign,
-  readCalibration,
-  rounded,
-  storedCalibration,
-} from './calibration_store.ts';
+import { calibrationFile, calibrationFor, rounded } from './calibration_store.ts';
 import { table } from './figures.ts';
 import { type CommonFlags, commonOptions, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
@@ -85,7 +79,7 @@ Example:
 async function run(flags: ValidateFlags): Promise<void> {
   const names = flags.model.split(',').map((name) => name.trim());
   const steps: NamedStep[] = [];
-  const calibration = await calibrationFor(flags);
+  const calibration = await neededCalibration(flags);
   const bar = progress('validating', flags.json === true);
   const cases = names.length * flags.batches.length * flags.contexts.length;
   try {
@@ -141,19 +135,14 @@ async function writeReport(
  *
  * @throws InputError when there is none, or it is another adapter's.
  */
-async function calibrationFor(flags: ValidateFlags): Promise<Calibration> {
+async function neededCalibration(flags: ValidateFlags): Promise<Calibration> {
   const checks = flags.unsafeFast !== true;
-  const named = flags.calibration === undefined ? undefined : await readCalibration(flags.calibration);
   const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
   try {
-    const found = named ?? (await storedCalibration(gpu, checks));
-    if (found === undefined) {
-      const file = calibrationFile(gpu, checks);
-      throw new InputError('calibration', `what step3 calibrate writes, in ${file}`, 'no file');
-    }
-    const difference = foreign(found, gpu, checks);
-    if (difference === undefined) return found;
-    throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);
+    const found = await calibrationFor(gpu, checks, flags.calibration);
+    if (found !== undefined) return found;
+    const file = calibrationFile(gpu, checks);
+    throw new InputError('calibration', `what step3 calibrate writes, in ${file}`, 'no file');
   } finally {
     gpu.dispose();
   }

@@ -32,7 +32,7 @@ export function summaries(steps: readonly ValidatedStep[]): Summaries {
 }
 
 /** Errors of a sweep as they stand in JSON. */
-function summaryJson(summary: ErrorSummary | undefined): object | null {
+export function summaryJson(summary: ErrorSummary | undefined): object | null {
   if (summary === undefined) return null;
   const { count, medianPercent, p90Percent, worstPercent } = summary;
   return { count, median_percent: medianPercent, p90_percent: p90Percent, worst_percent: worstPercent };

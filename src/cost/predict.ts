@@ -5,7 +5,7 @@ import { stepsTogether } from '../model/pace.ts';
 import type { KernelCall, Plan } from '../model/plan.ts';
 import { type Calibration, passUs } from './calibration.ts';
 import { type Bound, boundOf, type Law, type Terms, termsOf, timeOf } from './law.ts';
-import { formatOf } from './layout.ts';
+import { formatOf, type LaidOut } from './layout.ts';
 import { type Work, workOf } from './work.ts';
 
 /** What a prediction depends on beside plan and calibration. */
@@ -103,6 +103,28 @@ export function predict(plan: Plan, calibration: Calibration, options: PredictOp
     bound: hostUs > gpuUs + gapUs ? 'host' : most[0],
     boundPercent,
   };
+}
+
+/** How a call is run again and again. */
+export interface RepeatOptions {
+  /** Copies of what it streams, which take turns. */
+  readonly copies: number;
+  /** Whether sampling only looks for the largest logit. */
+  readonly greedy: boolean;
+}
+
+/**
+ * Microseconds of a call that nothing comes between, as `step3 bench kernels` times it: with pairs spread evenly over experts.
+ *
+ * @throws InputError naming the family when the calibration lacks it; KernelError naming a kernel without a law.
+ */
+export function predictRepeated(call: LaidOut, calibration: Calibration, options: RepeatOptions): number {
+  const { copies, greedy } = options;
+  const { subgroup } = calibration.adapter;
+  const work = workOf(call, { context: Number.POSITIVE_INFINITY, subgroup, greedy, even: true });
+  const each = touched(work);
+  const distances = { weights: work.streamed > 0 ? copies * each : each, code: each };
+  return timeOf(termsOf(lawOf(calibration, work.family), work, calibration, distances));
 }
 
 /** Bytes of a call that no cache can be expected to hold already. */

@@ -1,22 +1,30 @@
 /** `step3 bench` as users run it; only the form of results is checked, never a time. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plot } from '../../scripts/bench_plot.mjs';
 import { build } from '../../scripts/build.mjs';
+import { CALIBRATION_FORMAT, type CalibratedAdapter, type Calibration } from '../../src/cost/calibration.ts';
 import { gpu } from '../harness.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 function bench(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [CLI, 'bench', ...args], { timeout: 250_000 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-      resolve({ code, stdout, stderr });
-    });
+    // No calibration of this machine's.
+    const env = { ...process.env, XDG_CACHE_HOME: folder };
+    execFile(
+      process.execPath,
+      [CLI, 'bench', ...args],
+      { timeout: 250_000, env },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+        resolve({ code, stdout, stderr });
+      },
+    );
   });
 }
 
@@ -24,6 +32,31 @@ function bench(args: readonly string[]): Promise<{ code: number; stdout: string;
 function numbers(value: unknown): number[] {
   if (typeof value === 'number') return [value];
   return value !== null && typeof value === 'object' ? Object.values(value).flatMap(numbers) : [];
+}
+
+/** A calibration with one family. */
+function madeUp(adapter: CalibratedAdapter, family: string): Calibration {
+  const spread = (median: number) => ({ median, p10: median, p90: median });
+  const curve = [{ bytes: 1e6, ...spread(5) }];
+  const law = {
+    ...{ launch: 10, launchWarm: 10, launchCached: 10, bandwidth: 0.5, arithmetic: 0.5, workgroup: 0 },
+    ...{ iteration: 0, iterationCached: 0 },
+  };
+  const probe = { kernel: family, shape: '', heat: 'cold', us: 1, p10: 1, p90: 1, predicted_us: 1 } as const;
+  return {
+    ...{ format: CALIBRATION_FORMAT, adapter, date: '', seconds: 1, clock: 'gpu', timer_ns: 1 },
+    ...{
+      read: curve,
+      write: curve,
+      fma_tflops: spread(1),
+      fma_f16_tflops: null,
+      matrix_tflops: null,
+      units: 2,
+    },
+    ...{ dispatch_us: spread(2), independent_us: spread(1), pass_us: spread(3), round_trip_us: spread(30) },
+    ...{ gap_us: spread(15), host_step_us: spread(20), host_dispatch_us: spread(1) },
+    families: { [family]: { law, error_median: 0, error_p90: 0, probes: [probe] } },
+  };
 }
 
 const CARD = {
@@ -60,9 +93,10 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     expect(code).toBe(0);
     expect(stdout.trimEnd().split('\n')).toHaveLength(1);
     const result = JSON.parse(stdout);
-    expect(result).toMatchObject({ benchmark: 'kernels', ...CARD });
+    expect(result).toMatchObject({ benchmark: 'kernels', ...CARD, errors: null });
     expect(result.rows).toHaveLength(1);
-    expect(result.rows[0]).toMatchObject({ kernel: 'rmsnorm', variant: 'plain', status: 'ok' });
+    const found = { kernel: 'rmsnorm', variant: 'plain', status: 'ok', predicted_us: null };
+    expect(result.rows[0]).toMatchObject(found);
     expect(numbers(result).every(Number.isFinite)).toBe(true);
     const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
     expect(lines).toHaveLength(1);
@@ -78,10 +112,33 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     expect(code).toBe(0);
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^adapter /);
+    expect(stdout).toMatch(/^predictions +none: this adapter is not calibrated: step3 calibrate$/m);
     expect(stdout).toMatch(/^read bandwidth .* GB\/s/m);
     expect(stdout).toMatch(/^kernel +variant +shape +us/m);
     expect(stdout).toMatch(/^moe_combine +plain +mini, 16 tokens/m);
     expect(JSON.parse(lines[lines.length - 1]).rows).toHaveLength(1);
+  });
+
+  it('says what the calibration predicts beside what was measured', async () => {
+    const { vendor, architecture, device, description } = gpu!.info;
+    const adapter = { vendor, architecture, device, description, bounds_checks: true, subgroup: 8 };
+    const file = join(folder, 'calibration.json');
+    await writeFile(file, JSON.stringify(madeUp(adapter, 'moe_combine')));
+    const args = ['kernels', '--filter', 'mo', '--shapes', 'small', '--batch', '1', '--calibration'];
+    const { code, stdout } = await bench([...args, file]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^kernel .* predicted us +% off$/m);
+    expect(stdout).toMatch(/^moe_combine .* \d+(\.\d+)? +-?\d+\.\d$/m);
+    expect(stdout).toMatch(/^moe_route .* - +-$/m); // no law
+    expect(stdout).toMatch(/^\|predicted \/ us - 1\| +median .* %, P90 .* %, of 1 rows$/m);
+    const result = JSON.parse(stdout.trimEnd().split('\n').at(-1)!);
+    expect(result.errors).toMatchObject({ count: 1, median_percent: expect.any(Number) });
+    const row = result.rows.find((each: { kernel: string }) => each.kernel === 'moe_combine');
+    expect(row.predicted_us).toBeGreaterThan(5);
+    await writeFile(file, JSON.stringify(madeUp({ ...adapter, device: 'another' }, 'moe_combine')));
+    const foreign = await bench([...args, file]);
+    expect([foreign.code, foreign.stdout]).toEqual([2, '']);
+    expect(foreign.stderr).toMatch(/^step3: calibration: expected one of this adapter.*another/m);
   });
 
   it('lists the kernels when the filter matches none', async () => {

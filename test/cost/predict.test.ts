@@ -17,7 +17,7 @@ import {
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
 import { boundOf, type Distances, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
 import { expectedTiles } from '../../src/cost/layouts_linear.ts';
-import { lawOf, predict } from '../../src/cost/predict.ts';
+import { lawOf, predict, predictRepeated } from '../../src/cost/predict.ts';
 import { type Work, workOf } from '../../src/cost/work.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
@@ -218,6 +218,26 @@ function familiesOf(...plans: readonly Plan[]): string[] {
   const options = { context: 4096, subgroup: 32, greedy: true };
   return plans.flatMap((each) => each.calls.map((call) => workOf(call, options).family));
 }
+
+describe('predictRepeated', () => {
+  const call = { kernel: matvec, params: dense(4096, 1024, 1, { tile: 1 }), variant: matvec.variants[0] };
+  const options = { context: 1, subgroup: 32, greedy: true };
+  const known = calibration([workOf(call, options).family]);
+
+  it('takes weights from memory where copies are more than a cache holds, and code from where the call left it', () => {
+    const bytes = 4096 * 1024 * 2 + 4096 * 4; // weights and results
+    const law = (weights: number, code: number) =>
+      timeOf(termsOf(LAW, workOf(call, options), known, { weights, code }));
+    expect(predictRepeated(call, known, { copies: 50, greedy: true })).toBeCloseTo(law(50 * bytes, bytes));
+    expect(predictRepeated(call, known, { copies: 1, greedy: true })).toBeCloseTo(law(bytes, bytes));
+    expect(law(50 * bytes, bytes)).toBeGreaterThan(law(bytes, bytes));
+  });
+
+  it('refuses a family that was not probed', () => {
+    const other = { ...call, params: dense(4096, 1024, 4, { tile: 4 }) };
+    expect(() => predictRepeated(other, known, { copies: 2, greedy: true })).toThrow(/kernel family 'matvec/);
+  });
+});
 
 describe('predict', () => {
   const one = plan(1, 4096);
