@@ -19,6 +19,21 @@ testKernel(matmul_matrix);
 testEmulated(matmul_matrix);
 
 describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
+  it('subgroups of three products along tokens, as tiles of 96 have, in a workgroup that fits anywhere', async () => {
+    const params = dense(70, 72, 100, { tile: 48 });
+    const small = { TM: 3, TN: 1, SG_M: 1, SG_N: 2, SG_K: 1, DEPTH: 32, AHEAD: 1 };
+    const kernel: typeof matmul_matrix = {
+      ...matmul_matrix,
+      check: () => {},
+      constants: (p) => ({ ...matmul_matrix.constants(p), ...small }),
+      workgroups: () => [3, 3, 1],
+    };
+    const input = makeCase(kernel, params, 1);
+    const [variant] = kernel.variants;
+    const got = await runKernel(gpu!, emulatedPipelines(gpu!.device), kernel, params, variant, input.bytes);
+    expect(compare(kernel, params, input, expected(kernel, params, input), got)).toBeUndefined();
+  });
+
   it('weights beyond the range of binary16 become its largest', async () => {
     // Products with unit vectors are the weights themselves.
     const params = dense(9, 32, 32, { tile: 16, format: 'q8_0' });
