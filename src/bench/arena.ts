@@ -136,7 +136,7 @@ export class ProbeCall {
       cached ? Math.min(each, touched) : Math.max(stride * ranges, COLD_BYTES),
     );
     const far = farBindings(kernel, p);
-    const contents = benchContents(kernel, p, 1, (name) => !far.has(name));
+    const contents = benchContents(kernel, p, 1, 'even', (name) => !far.has(name));
     const places = new Map(Object.entries(await call.#placeInputs(gpu, pipelines, contents)));
     const specs = kernel.bindings(p);
     const uniforms = uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p));

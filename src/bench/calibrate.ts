@@ -191,7 +191,7 @@ export function probeWork(probe: ProbeShape, gpu: Gpu): Work {
     { kernel, params, variant },
     { context, subgroup: Math.max(1, gpu.caps.subgroupMaxSize), greedy, even: true },
   );
-  const cost = benchCost(kernel, params);
+  const cost = benchCost(kernel, params, 'even');
   const streamed = Math.max(0, work.streamed + cost.bytesRead - work.cost.bytesRead);
   return { ...work, cost, streamed };
 }

@@ -26,15 +26,23 @@ export interface Contents {
 /** Most bytes of a unit, unless one row is longer. */
 const UNIT_BYTES = 512 * 1024;
 
+/**
+ * How pairs that are grouped by their experts are spread over them: evenly, so that a law can be fitted to what is known; or
+ * drawn at random, different experts for the choices of a token, as they come from a router. Where a few tokens' experts are
+ * found from logits, they are spread evenly.
+ */
+export type Spread = 'even' | 'drawn';
+
 /** Contents for every binding of a call, or for those that are `wanted`. */
 export function benchContents<P>(
   kernel: AnyKernel,
   p: P,
   seed: number,
+  spread: Spread,
   wanted: (name: string, spec: BindingSpec) => boolean = () => true,
 ): Record<string, Contents> {
   const random = seededRandom(seed);
-  const given = givenValues(kernel, p, random);
+  const given = givenValues(kernel, p, spread, random);
   const specs = Object.entries<BindingSpec>(kernel.bindings(p)).filter((entry) => wanted(...entry));
   return Object.fromEntries(
     specs.map(([name, spec]) => {
@@ -54,9 +62,14 @@ function isCache(name: string): boolean {
   return name === 'k_cache' || name === 'v_cache';
 }
 
-function givenValues<P>(kernel: AnyKernel, p: P, random: () => number): Readonly<Record<string, Values>> {
-  const choices = expertChoices(p);
-  if (choices?.tiles !== undefined) return evenTiles(choices, choices.tiles);
+function givenValues<P>(
+  kernel: AnyKernel,
+  p: P,
+  spread: Spread,
+  random: () => number,
+): Readonly<Record<string, Values>> {
+  const choices = expertChoices(p, spread);
+  if (choices?.tiles !== undefined) return tilesOf(choices, choices.tiles);
   const { example } = p as Partial<AttentionParams>;
   // The attention kernels' own inputs write every element of the cache, which takes minutes at these sizes.
   if (kernel.name.startsWith('mfa_') && example !== undefined) {
@@ -68,11 +81,13 @@ function givenValues<P>(kernel: AnyKernel, p: P, random: () => number): Readonly
   return choices === undefined ? given : { ...given, router_logits: evenLogits(choices, random) };
 }
 
-/** Choices of experts that a call depends on, spread evenly over them, and so over any shard. */
+/** Choices of experts that a call depends on. */
 interface ExpertChoices {
   readonly experts: number;
   readonly topK: number;
   readonly pairs: number;
+  /** Expert of each pair. */
+  readonly expertOf: (pair: number) => number;
   /** Tiles that pairs are grouped into; undefined where they are found from router logits. */
   readonly tiles: { readonly most: number; readonly size: number } | undefined;
   /** Distinct experts among all, as the declared costs expect them. */
@@ -80,31 +95,46 @@ interface ExpertChoices {
 }
 
 /** The choices that a call's weights depend on; undefined for calls without experts. */
-function expertChoices(p: unknown): ExpertChoices | undefined {
+function expertChoices(p: unknown, spread: Spread): ExpertChoices | undefined {
   const { source, tokens, tile } = p as LinearParams;
   const routing = source?.kind === 'routed' ? source.routing : (p as Partial<ExpertsDownParams>).routing;
   if (routing !== undefined) {
     const { experts, topK } = routing;
     const pairs = source === undefined ? tokens * topK : chosenPairs(p as LinearParams);
-    return { experts, topK, pairs, tiles: undefined, expected: distinctExperts(routing, pairs / topK) };
+    const expected = distinctExperts(routing, pairs / topK);
+    return { experts, topK, pairs, expertOf: evenly(experts), tiles: undefined, expected };
   }
   if (source?.kind !== 'grouped') return undefined;
   const { experts, perX, maxTiles } = source;
   const expected = experts * (1 - (1 - 1 / experts) ** tokens);
-  return { experts, topK: perX, pairs: tokens, tiles: { most: maxTiles, size: tile }, expected };
+  const expertOf = spread === 'even' ? evenly(experts) : drawn(experts, perX, tokens);
+  return { experts, topK: perX, pairs: tokens, expertOf, tiles: { most: maxTiles, size: tile }, expected };
 }
 
-/** Expert of a pair: steps of about a quarter visit all experts, different ones for the choices of a token. */
-function expertOf({ experts }: ExpertChoices, pair: number): number {
+/** Steps of about a quarter visit all experts, and so those of any shard, different ones for the choices of a token. */
+function evenly(experts: number): (pair: number) => number {
   const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b));
   let step = Math.floor(experts / 4) + 1;
   while (divisor(step, experts) !== 1) step++;
-  return (pair * step) % experts;
+  return (pair) => (pair * step) % experts;
 }
 
-function evenTiles(choices: ExpertChoices, { most, size }: { most: number; size: number }) {
+/** Of each `topK` pairs different experts at random, always the same ones. */
+function drawn(experts: number, topK: number, pairs: number): (pair: number) => number {
+  const random = seededRandom(pairs);
+  const chosen: number[] = [];
+  for (let pair = 0; pair < pairs; pair++) {
+    const before = chosen.slice(pair - (pair % topK));
+    let expert = Math.floor(random() * experts);
+    while (before.includes(expert)) expert = (expert + 1) % experts;
+    chosen.push(expert);
+  }
+  return (pair) => chosen[pair];
+}
+
+function tilesOf(choices: ExpertChoices, { most, size }: { most: number; size: number }) {
   const groups = Array.from({ length: choices.experts }, (): number[] => []);
-  for (let pair = 0; pair < choices.pairs; pair++) groups[expertOf(choices, pair)].push(pair);
+  for (let pair = 0; pair < choices.pairs; pair++) groups[choices.expertOf(pair)].push(pair);
   const tiles = new Uint32Array(most * 4);
   let tile = 0;
   let begin = 0;
@@ -125,7 +155,7 @@ function evenLogits(choices: ExpertChoices, random: () => number): Float64Array 
   const logits = Float64Array.from({ length: tokens * stride }, () => -random());
   for (let pair = 0; pair < choices.pairs; pair++) {
     const token = Math.floor(pair / choices.topK);
-    logits[token * stride + expertOf(choices, pair)] = 2 - (pair % choices.topK) / 8;
+    logits[token * stride + choices.expertOf(pair)] = 2 - (pair % choices.topK) / 8;
   }
   return logits;
 }
@@ -134,16 +164,16 @@ function evenLogits(choices: ExpertChoices, random: () => number): Float64Array 
  * What one call touches. As declared, except that experts are counted as they are chosen here instead of by
  * expectation.
  */
-export function benchCost<P>(kernel: AnyKernel, p: P): Cost {
+export function benchCost<P>(kernel: AnyKernel, p: P, spread: Spread): Cost {
   const cost: Cost = kernel.cost(p);
-  const choices = expertChoices(p);
+  const choices = expertChoices(p, spread);
   if (choices === undefined) return cost;
   const row = p as Partial<LinearParams> & Pick<LinearParams, 'shard' | 'K' | 'format'>;
   const { shard, K, out } = row;
   const used = new Set<number>();
   let rows = 0;
   for (let pair = 0; pair < choices.pairs; pair++) {
-    const expert = expertOf(choices, pair) - shard.expertBegin;
+    const expert = choices.expertOf(pair) - shard.expertBegin;
     if (expert < 0 || expert >= shard.expertCount) continue;
     used.add(expert);
     rows++;

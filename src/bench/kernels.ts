@@ -97,14 +97,14 @@ async function timeCase(
   variant: BenchCase['variant'],
   params: unknown,
 ): Promise<({ status: 'ok' } & Rates) | { status: 'failed'; reason: string }> {
-  const setup = await KernelSetup.create(gpu, pipelines, kernel, params, variant);
+  const setup = await KernelSetup.create(gpu, pipelines, kernel, params, variant, 'drawn');
   try {
     const fault = await checkSpots(kernel, params, setup, clock);
     if (fault !== undefined) return { status: 'failed', reason: fault };
     // The GPU idled while the host reckoned.
     await guard.rise();
     const timing = await guard.steady(() => measure(clock, setup.encode.bind(setup)));
-    const cost = benchCost(kernel, params);
+    const cost = benchCost(kernel, params, 'drawn');
     const gbps = (cost.bytesRead + cost.bytesWritten) / timing.us / 1e3;
     const tflops = cost.flops / timing.us / 1e6;
     const matrix = variant === MATRIX_UNITS ? ceilings.matrixTFLOPs : undefined;

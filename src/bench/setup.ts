@@ -6,7 +6,7 @@ import { fillBuffer } from '../runtime/fill.ts';
 import { GpuMemory } from '../runtime/memory.ts';
 import { type CompiledKernel, type PipelineCache, uniformBytes } from '../runtime/pipelines.ts';
 import { mapBuffer } from '../runtime/upload.ts';
-import { benchContents, type Contents, isStreamed } from './contents.ts';
+import { benchContents, type Contents, isStreamed, type Spread } from './contents.ts';
 
 /** Streamed bytes over which copies take turns: beyond what caches hold. */
 const COLD_BYTES = 400e6;
@@ -76,11 +76,12 @@ export class KernelSetup {
     kernel: AnyKernel,
     p: P,
     variant: Variant,
+    spread: Spread = 'even',
   ): Promise<KernelSetup> {
     kernel.check(p);
     const compiled = await pipelines.get(kernel, p, variant);
     const workgroups = kernel.workgroups(p, variant.team(gpu.caps));
-    const setup = new KernelSetup(gpu, compiled, benchContents(kernel, p, 1), workgroups);
+    const setup = new KernelSetup(gpu, compiled, benchContents(kernel, p, 1, spread), workgroups);
     gpu.device.pushErrorScope('out-of-memory');
     try {
       setup.#bind(uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p)));

@@ -56,7 +56,7 @@ export function benchKernelsCommand(): Command {
       'after',
       `
 GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
-no cache holds them. The percentages refer to what the adapter reached in the same run. Where the adapter is calibrated,
+no cache holds them. Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter reached in the same run. Where the adapter is calibrated,
 the last columns are what the cost model predicts, and by how much that is off (predicted / measured - 1). The last line is
 one JSON object, and with --json the only one.
 

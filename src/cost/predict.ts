@@ -114,14 +114,14 @@ export interface RepeatOptions {
 }
 
 /**
- * Microseconds of a call that nothing comes between, as `step3 bench kernels` times it: with pairs spread evenly over experts.
+ * Microseconds of a call that nothing comes between, as `step3 bench kernels` times it.
  *
  * @throws InputError naming the family when the calibration lacks it; KernelError naming a kernel without a law.
  */
 export function predictRepeated(call: LaidOut, calibration: Calibration, options: RepeatOptions): number {
   const { copies, greedy } = options;
   const { subgroup } = calibration.adapter;
-  const work = workOf(call, { context: Number.POSITIVE_INFINITY, subgroup, greedy, even: true });
+  const work = workOf(call, { context: Number.POSITIVE_INFINITY, subgroup, greedy });
   const each = touched(work);
   const distances = { weights: work.streamed > 0 ? copies * each : each, code: each };
   return timeOf(termsOf(lawOf(calibration, work.family), work, calibration, distances));

@@ -3,7 +3,8 @@ import { benchCases, DEFAULT_BATCHES } from '../../src/bench/cases.ts';
 import { benchContents, benchCost, isStreamed } from '../../src/bench/contents.ts';
 import { KERNELS } from '../../src/kernels/index.ts';
 import { BASELINE, bindingBytes, type Capabilities } from '../../src/kernels/kernel.ts';
-import type { LinearParams } from '../../src/kernels/linear.ts';
+import { grouped, type LinearParams } from '../../src/kernels/linear.ts';
+import { matmul_matrix } from '../../src/kernels/matmul_matrix.ts';
 import { elements } from '../../src/tensor.ts';
 
 const ALL = { shapes: 'all', batches: DEFAULT_BATCHES, variants: false } as const;
@@ -47,7 +48,9 @@ describe('cases', () => {
 describe('contents', () => {
   it('are whole rows; those of large bindings are short and finite', () => {
     for (const { kernel, params } of benchCases(LARGE, { ...ALL, batches: [4, 64] })) {
-      for (const [name, { spec, unit, values }] of Object.entries(benchContents(kernel, params, 1))) {
+      for (const [name, { spec, unit, values }] of Object.entries(
+        benchContents(kernel, params, 1, 'drawn'),
+      )) {
         const bytes = bindingBytes(spec);
         const row = spec.dims[spec.dims.length - 1];
         expect(values.length % row === 0 || values.length === elements(spec.dims), name).toBe(true);
@@ -69,11 +72,37 @@ describe('contents', () => {
     ] as const) {
       const p = params as LinearParams;
       expect(p.shard.expertCount).toBe(experts);
-      const { flops, bytesRead } = benchCost(kernel, p);
+      const { flops, bytesRead } = benchCost(kernel, p, 'even');
       expect(flops).toBeCloseTo(2 * pairs * p.N * p.K);
       const weights = pairs * p.N * p.K * 2;
       expect(bytesRead).toBeGreaterThan(weights);
       expect(bytesRead).toBeLessThan(weights * 1.05);
     }
+  });
+
+  it('draw experts for many tokens as a router does: different ones for a token, and as many as come of it', () => {
+    const params = grouped(48, 64, 64, 3 * 1024, 3, 96, {
+      shard: { expertBegin: 12, expertCount: 12, rowBegin: 0, rowCount: 64 },
+    });
+    const [even, drawn] = (['even', 'drawn'] as const).map((spread) => {
+      const { tiles, pairs } = benchContents(matmul_matrix, params, 1, spread);
+      const experts = new Map<number, number>();
+      for (let at = 0; at < tiles.values.length; at += 4) {
+        const [expert, begin, count] = tiles.values.subarray(at, at + 3);
+        if (expert === 0xffffffff) continue;
+        for (const pair of pairs.values.subarray(begin, begin + count)) experts.set(pair, expert);
+      }
+      expect(experts.size).toBe(3 * 1024);
+      for (let token = 0; token < 1024; token++) {
+        expect(new Set([0, 1, 2].map((i) => experts.get(token * 3 + i))).size).toBe(3);
+      }
+      const loads = Array.from({ length: 48 }, (_, e) => [...experts.values()].filter((x) => x === e).length);
+      const held = loads.slice(12, 24).reduce((a, b) => a + b);
+      expect(benchCost(matmul_matrix, params, spread).flops).toBeCloseTo(2 * held * 64 * 64);
+      return loads;
+    });
+    expect(new Set(even)).toEqual(new Set([64]));
+    expect(Math.max(...drawn)).toBeGreaterThan(72);
+    expect(Math.max(...drawn)).toBeLessThan(96);
   });
 });
