@@ -21,14 +21,14 @@ import { partsBinding, type SplitK, splitRows } from './split_k.ts';
 export const JOIN_WG = 64;
 
 /** What is split; there is nothing to join where nothing is. */
-function splitOf(p: LinearParams): SplitK {
+function given(p: LinearParams): SplitK {
   if (p.splitK === undefined)
     throw new KernelError('matmul_join', 'splitK: expected columns in parts, got none');
   return p.splitK;
 }
 
 /** Fours of rows whose columns are split. */
-const quads = (p: LinearParams): number => splitRows(p.shard.rowCount, splitOf(p)) / 4;
+const quads = (p: LinearParams): number => splitRows(p.shard.rowCount, given(p)) / 4;
 
 /** A dense layer whose rows from `from` on are split. */
 const split = (
@@ -46,25 +46,25 @@ export const matmul_join: Kernel<LinearParams> = defineKernel<LinearParams>({
   variants: [PLAIN],
   libs: outLibs,
   check(p) {
-    splitOf(p);
+    given(p);
     linearCheck('matmul_join', p);
   },
-  constants: (p) => ({ ...outConstants(p), PARTS: splitOf(p).parts, QUADS: quads(p) }),
+  constants: (p) => ({ ...outConstants(p), PARTS: given(p).parts, QUADS: quads(p) }),
   uniforms: (p) => ({
     tokens: p.tokens,
     row_begin: p.shard.rowBegin,
     row_count: p.shard.rowCount,
     y_stride: p.yStride,
-    row_from: splitOf(p).from,
+    row_from: given(p).from,
   }),
   bindings(p) {
     const { w: _w, x: _x, picks: _picks, ...results } = linearBindings(p);
-    return { ...results, parts: partsBinding(p.tokens, p.shard.rowCount, splitOf(p), 'in') };
+    return { ...results, parts: partsBinding(p.tokens, p.shard.rowCount, given(p), 'in') };
   },
   workgroups: (p) => [ceilDiv(quads(p), JOIN_WG), p.tokens, 1],
   reference: joinReference,
   cost(p) {
-    const { from, parts } = splitOf(p);
+    const { from, parts } = given(p);
     const rows = p.shard.rowCount - from;
     const shard = { ...p.shard, rowBegin: p.shard.rowBegin + from, rowCount: rows };
     const out = resultCost({ ...p, shard });

@@ -103,13 +103,16 @@ const JOIN_US = 4;
 /** Columns that a layout stages without an end within a round: those of a part are whole rounds. */
 const splits = (timed: Timed): boolean => Number(timed.constants.DEPTH) <= 64;
 
-/** Microseconds of a product in one layout, its sums and their addition included where columns are split. */
+/**
+ * Microseconds of a product in one layout, its sums and their addition included where columns are split. Tiles count as full,
+ * so that what is chosen, and compiled, depends on their number alone.
+ */
 function productUs(shape: MatrixShape, timed: Timed, splitK: SplitK | undefined): number {
   const tiles = ceilDiv(shape.tokens, shape.tile);
   const rows = ceilDiv(shape.rows, timed.rows);
   if (splitK === undefined) return roundsUs(timed, rows * tiles, shape.K);
   const whole = splitK.from / timed.rows;
-  const bytes = shape.tokens * (shape.rows - splitK.from) * 4;
+  const bytes = tiles * shape.tile * (shape.rows - splitK.from) * 4;
   return (
     (whole === 0 ? 0 : roundsUs(timed, whole * tiles, shape.K)) +
     roundsUs(timed, (rows - whole) * tiles * splitK.parts, partColumns(shape.K, splitK.parts)) +
@@ -138,7 +141,7 @@ function splitsOf(shape: MatrixShape, timed: Timed): SplitK[] {
   for (const from of full > 0 && full < shape.rows ? [0, full] : [0]) {
     for (let wanted = 2; wanted <= MOST_PARTS; wanted++) {
       const parts = ceilDiv(shape.K, partColumns(shape.K, wanted));
-      const bytes = parts * shape.tokens * (shape.rows - from) * 4;
+      const bytes = parts * tiles * shape.tile * (shape.rows - from) * 4;
       if (parts === wanted && bytes <= MOST_BYTES) found.push({ from, parts });
     }
   }

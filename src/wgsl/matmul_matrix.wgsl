@@ -20,7 +20,7 @@ const SG_M: u32 = 1u;       // subgroups along tokens
 const SG_N: u32 = 4u;       // subgroups along rows of w
 const SG_K: u32 = 1u;       // subgroups that share the staged columns
 const DEPTH: u32 = 64u;     // columns staged at a time, a multiple of 32
-const AHEAD: u32 = 2u;      // rounds on their way: 1 or 2; sums of 4 x 4 products leave registers for one
+const AHEAD: u32 = 2u;      // rounds on their way: 1 or 2
 const SIZE: u32 = 32u;      // invocations of a subgroup
 
 const BLOCKS: u32 = (K + 7u) / 8u;

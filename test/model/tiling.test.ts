@@ -59,6 +59,28 @@ it('columns are split where a last round would be nearly empty, or the only one'
   expect(split(2560, 7168, 64, { format: 'q8_0' })?.from).toBe(0);
 });
 
+it('what is split depends on the number of tiles alone, so that prompts of other lengths need no other pipelines', () => {
+  for (const [rows, K] of [
+    [2560, 7168],
+    [18_432, 7168],
+    [7168, 16_384],
+  ]) {
+    for (const [first, last, tile] of [
+      [17, 64, 64],
+      [65, 128, 128],
+      [129, 256, 128],
+    ]) {
+      const of = (tokens: number) => {
+        const params = dense(rows, K, tokens, { tile });
+        const splitK = splitOf(params);
+        return JSON.stringify([splitK, matmul_matrix.constants({ ...params, splitK })]);
+      };
+      const all = Array.from({ length: last - first + 1 }, (_, i) => of(first + i));
+      expect(new Set(all).size).toBe(1);
+    }
+  }
+});
+
 it('what is split has parts with columns, whole tiles before it, and sums that fit', () => {
   for (const rows of [40, 768, 2560, 7168, 18_432, 36_864, 128_815]) {
     for (const K of [64, 200, 896, 7168, 18_432]) {
