@@ -4,7 +4,7 @@ import { benchDecode, type DecodeCase, type DecodeRow, gpuOf, WARM_STEPS } from 
 import { type ProfileRow, profileDecode } from '../bench/profile.ts';
 import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
 import { GpuClock } from '../bench/timing.ts';
-import { PRESETS, preset } from '../config/index.ts';
+import { type ModelConfig, PRESETS, parseConfig, preset } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import type { KvFormat } from '../kernels/paged.ts';
 import { openDevice } from '../runtime/device.ts';
@@ -21,12 +21,14 @@ import {
   say,
 } from './bench_report.ts';
 import { formatBytes } from './figures.ts';
+import { readConfigFile } from './json_file.ts';
 import { commonOptions, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
 
 interface DecodeFlags extends BenchFlags {
   readonly model?: string;
   readonly preset?: string;
+  readonly config?: string;
   readonly layers?: number;
   readonly batches: readonly number[];
   readonly contexts: readonly number[];
@@ -46,7 +48,8 @@ export function benchDecodeCommand(): Command {
       '--preset <name>',
       `weights that are a pattern: ${Object.keys(PRESETS).join(', ')} (default: ${DEFAULT_PRESET})`,
     )
-    .option('--layers <n>', 'only the first n layers of the preset', integer(1))
+    .option('--config <file>', 'the same for a config.json of Step-3 or Step-3.5, or the folder that has it')
+    .option('--layers <n>', 'only the first n layers of these', integer(1))
     .option('--batches <list>', 'sequences at a time', counts, [1, 4])
     .option('--contexts <list>', 'positions that the first step attends to', counts, [256, 1024])
     .option('--steps <n>', `steps that are counted, after ${WARM_STEPS} that are not`, integer(1), 32)
@@ -70,12 +73,13 @@ Example:
 }
 
 async function run(flags: DecodeFlags): Promise<void> {
-  const model = await open(flags);
+  const from = source(flags);
+  const model = await open(flags, from);
   try {
     const executor = gpuOf(model);
     const clock = new GpuClock(executor.gpu);
     const { card, ceilings } = await benchCard(executor.gpu, executor.pipelines, clock, flags);
-    const name = modelName(flags);
+    const { name } = from;
     const bytes = model.bytes();
     say(flags, `${'model'.padEnd(19)}  ${name}, ${formatBytes(bytes.weights ?? 0)} of weights\n\n`);
     const spread = flags.model === undefined;
@@ -125,23 +129,35 @@ async function run(flags: DecodeFlags): Promise<void> {
   }
 }
 
-function modelName(flags: DecodeFlags): string {
-  if (flags.model !== undefined) return flags.model;
-  const layers = flags.layers === undefined ? '' : ` (${flags.layers} layers)`;
-  return `${flags.preset ?? DEFAULT_PRESET}${layers}`;
+/** The model that the flags name: a checkpoint, or a configuration whose weights are a pattern. */
+function source(flags: DecodeFlags): { name: string; config?: ModelConfig } {
+  const beside = (option: string, names: readonly ('preset' | 'config' | 'layers')[]) => {
+    const other = names.find((name) => flags[name] !== undefined);
+    if (other !== undefined) throw new InputError(other, `no such option beside ${option}`, flags[other]);
+  };
+  if (flags.model !== undefined) {
+    beside('--model', ['preset', 'config', 'layers']);
+    return { name: flags.model };
+  }
+  if (flags.config !== undefined) beside('--config', ['preset']);
+  const { name, config } = flags.config === undefined ? named(flags.preset) : configured(flags.config);
+  if (flags.layers === undefined) return { name, config };
+  return { name: `${name} (${flags.layers} layers)`, config: cutLayers(config, flags.layers) };
 }
 
-async function open(flags: DecodeFlags): Promise<Model> {
+const named = (name = DEFAULT_PRESET) => ({ name, config: preset(name) });
+
+function configured(path: string): { name: string; config: ModelConfig } {
+  const { file, name, json } = readConfigFile(path);
+  return { name, config: parseConfig(json, file) };
+}
+
+async function open(flags: DecodeFlags, { name, config }: ReturnType<typeof source>): Promise<Model> {
   const maxBatch = Math.max(...flags.batches);
   const maxContext = Math.max(...flags.contexts) + flags.steps + WARM_STEPS;
-  if (flags.model !== undefined) {
-    for (const name of ['preset', 'layers'] as const) {
-      if (flags[name] !== undefined) throw new InputError(name, 'no such option beside --model', flags[name]);
-    }
-    return openModel(flags.model, { ...flags, selfTest: true, matrixUnits: true }, { maxBatch, maxContext });
+  if (config === undefined) {
+    return openModel(name, { ...flags, selfTest: true, matrixUnits: true }, { maxBatch, maxContext });
   }
-  const whole = preset(flags.preset ?? DEFAULT_PRESET);
-  const config = flags.layers === undefined ? whole : cutLayers(whole, flags.layers);
   const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
   const bar = progress('filling', flags.json === true);
   try {

@@ -1,16 +1,13 @@
 /** Models and hardware that `step3 cost` is asked about: known ones by name, others from files. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
 import { HARDWARE, hardware } from '../cost/cards.ts';
 import type { Hardware } from '../cost/hardware.ts';
 import type { CostModel } from '../cost/models.ts';
 import { COST_MODELS, costModel } from '../cost/presets.ts';
 import { readHardware } from '../cost/read_hardware.ts';
 import { readCostModel } from '../cost/read_model.ts';
-import { ConfigError, InputError } from '../errors.ts';
-
-/** Configurations and hardware are small; beyond this a file is something else, such as weights. */
-const MOST_BYTES = 16 * 2 ** 20;
+import { InputError } from '../errors.ts';
+import { readConfigFile, readJson } from './json_file.ts';
 
 /**
  * A preset, or any `config.json` of a known family: the file or the folder that holds it.
@@ -22,9 +19,8 @@ export function readModel(model: string): CostModel {
   if (!existsSync(model)) {
     throw new InputError('model', `a file, or one of ${Object.keys(COST_MODELS).join(', ')}`, model);
   }
-  const file = statSync(model).isDirectory() ? join(model, 'config.json') : model;
-  const name = basename(file) === 'config.json' ? basename(dirname(resolve(file))) : basename(file);
-  return readCostModel(readJson(file, 'config'), name, file);
+  const { file, name, json } = readConfigFile(model);
+  return readCostModel(json, name, file);
 }
 
 /**
@@ -46,24 +42,4 @@ export function readCards(list: string): readonly Hardware[] {
 /** Whether an item of the list means a file, there or not. */
 function isFile(name: string): boolean {
   return /[/\\]|\.json$/i.test(name) || existsSync(name);
-}
-
-function readJson(file: string, what: string): unknown {
-  let text: string;
-  try {
-    const stat = statSync(file);
-    // A device may have no end.
-    if (!stat.isFile())
-      throw new ConfigError(what, 'a file', stat.isDirectory() ? 'a folder' : 'a device', file);
-    if (stat.size > MOST_BYTES) throw new ConfigError(what, `at most ${MOST_BYTES} bytes`, stat.size, file);
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    throw new ConfigError(what, 'a readable file', error instanceof Error ? error.message : error, file);
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new ConfigError(what, 'JSON', text, file);
-  }
 }

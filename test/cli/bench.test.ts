@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plot } from '../../scripts/bench_plot.mjs';
 import { build } from '../../scripts/build.mjs';
 import { CALIBRATION_FORMAT, type CalibratedAdapter, type Calibration } from '../../src/cost/calibration.ts';
+import { fixture } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
@@ -171,12 +172,30 @@ describe.skipIf(gpu === undefined)('bench decode', () => {
     expect(result.profiles).toHaveLength(2);
     expect(numbers(result).every(Number.isFinite)).toBe(true);
   });
+
+  it('takes the widths of a config.json', async () => {
+    const { code, stdout } = await bench([
+      ...['decode', '--config', fixture('step35-tiny'), '--layers', '1', '--steps', '2', '--batches', '1'],
+      ...['--contexts', '50', '--json'],
+    ]);
+    expect(code).toBe(0);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ model: 'step35-tiny (1 layers)', layers: 1 });
+    expect(result.rows).toHaveLength(1);
+  });
 });
 
 describe('wrong usage', () => {
   it.each([
     [['decode', '--preset', 'nothing'], 3, /preset: expected one of step3, /],
     [['decode', '--model', 'x', '--layers', '2'], 2, /layers: /],
+    [['decode', '--config', 'x', '--preset', 'step3-tiny'], 2, /preset: .*beside --config/],
+    [['decode', '--config', '/no/such/file'], 3, /\/no\/such\/file: config: expected a readable file/],
+    [
+      ['decode', '--config', fixture('step35-tiny'), '--layers', '99'],
+      2,
+      /layers: expected an integer in 1../,
+    ],
     [['decode', '--batches', '0'], 2, /integer >= 1/],
     [['kernels', '--shapes', 'huge'], 2, /real, small, all/],
     [['nothing'], 2, /unknown command/],
