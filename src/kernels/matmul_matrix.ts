@@ -31,7 +31,6 @@ import {
   type MatrixShape,
   matrixSplit,
 } from './matrix_layout.ts';
-
 import { partColumns, partsBinding, type SplitK, splitRows } from './split_k.ts';
 
 /** A dense product as its layout is chosen by. */
