@@ -309,9 +309,11 @@ export function attentionBench(
   return [
     shape(64, 1, 4096, 'real'),
     shape(64, 1, 32768, 'real'),
+    shape(64, 1, 65536, 'real'),
     shape(64, 8, 8192, 'real'),
     shape(64, 64, 8192, 'real'),
     shape(64, 64, 32768, 'real'),
+    shape(64, 256, 1024, 'real'),
     shape(8, 1, 1024, 'small'),
     shape(8, 4, 1024, 'small'),
   ];
