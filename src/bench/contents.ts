@@ -4,6 +4,7 @@
  */
 
 import { rowBytes } from '../formats/index.ts';
+import { type Grouping, groupPairs } from '../kernels/expert_tiles.ts';
 import { PROBES } from '../kernels/index.ts';
 import { type AnyKernel, type BindingSpec, bindingBytes, type Cost, type Values } from '../kernels/kernel.ts';
 import { chosenExperts, chosenPairs, type LinearParams } from '../kernels/linear.ts';
@@ -69,7 +70,7 @@ function givenValues<P>(
   random: () => number,
 ): Readonly<Record<string, Values>> {
   const choices = expertChoices(p, spread);
-  if (choices?.tiles !== undefined) return tilesOf(choices, choices.tiles);
+  if (choices?.tiles !== undefined) return groupPairs({ ...choices, ...choices.tiles }, choices.expertOf);
   const { example } = p as Partial<AttentionParams>;
   // The attention kernels' own inputs write every element of the cache, which takes minutes at these sizes.
   if (kernel.name.startsWith('mfa_') && example !== undefined) {
@@ -89,7 +90,7 @@ interface ExpertChoices {
   /** Expert of each pair. */
   readonly expertOf: (pair: number) => number;
   /** Tiles that pairs are grouped into; undefined where they are found from router logits. */
-  readonly tiles: { readonly most: number; readonly size: number } | undefined;
+  readonly tiles: Pick<Grouping, 'tile' | 'maxTiles'> | undefined;
   /** Distinct experts among all, as the declared costs expect them. */
   readonly expected: number;
 }
@@ -108,7 +109,7 @@ function expertChoices(p: unknown, spread: Spread): ExpertChoices | undefined {
   const { experts, perX, maxTiles } = source;
   const expected = experts * (1 - (1 - 1 / experts) ** tokens);
   const expertOf = spread === 'even' ? evenly(experts) : drawn(experts, perX, tokens);
-  return { experts, topK: perX, pairs: tokens, expertOf, tiles: { most: maxTiles, size: tile }, expected };
+  return { experts, topK: perX, pairs: tokens, expertOf, tiles: { tile, maxTiles }, expected };
 }
 
 /** Steps of about a quarter visit all experts, and so those of any shard, different ones for the choices of a token. */
@@ -130,22 +131,6 @@ function drawn(experts: number, topK: number, pairs: number): (pair: number) => 
     chosen.push(expert);
   }
   return (pair) => chosen[pair];
-}
-
-function tilesOf(choices: ExpertChoices, { most, size }: { most: number; size: number }) {
-  const groups = Array.from({ length: choices.experts }, (): number[] => []);
-  for (let pair = 0; pair < choices.pairs; pair++) groups[choices.expertOf(pair)].push(pair);
-  const tiles = new Uint32Array(most * 4);
-  let tile = 0;
-  let begin = 0;
-  groups.forEach((group, expert) => {
-    for (let i = 0; i < group.length; i += size) {
-      tiles.set([expert, begin + i, Math.min(size, group.length - i), 0], tile++ * 4);
-    }
-    begin += group.length;
-  });
-  for (; tile < most; tile++) tiles.set([0xffffffff, 0, 1, 0], tile * 4);
-  return { tiles, pairs: Uint32Array.from(groups.flat()) };
 }
 
 /** Logits with the chosen experts clearly above the others. */

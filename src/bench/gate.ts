@@ -39,8 +39,8 @@ interface Spot<P> {
   readonly values?: Readonly<Record<string, Values>>;
   /** Row of the stored matrix that the reference's row stands for. */
   readonly row?: (r: number) => number;
-  /** Which element of the stored result the reference's element `i` of a binding is; undefined = none. Absent = the same. */
-  readonly element?: (name: string, i: number) => number | undefined;
+  /** Which element of the stored result the reference's element `i` is; undefined = none. Absent = the same. */
+  readonly element?: (i: number) => number | undefined;
   /** Times the kernel's absolute tolerance, where more is summed than in its tests. */
   readonly slack?: number;
 }
@@ -90,11 +90,7 @@ export async function checkSpots<P>(
   for (const spot of spots(kernel, p, setup.contents)) {
     const written = reference(kernel, spot, setup.contents);
     for (const [name, { before, after }] of written) {
-      const found = compareWritten(kernel, spot, name, setup.contents[name], {
-        before,
-        after,
-        got: results[name],
-      });
+      const found = compareWritten(kernel, spot, setup.contents[name], before, after, results[name]);
       if (typeof found === 'string') return `${name}${found}`;
       compared += found;
     }
@@ -133,7 +129,7 @@ function linearSpots(p: LinearParams): Spot<LinearParams>[] {
 
 /** Of a layer whose columns are split: the same of the rows before, and of those that are, in every part. */
 function splitSpots(p: LinearParams): Spot<LinearParams>[] {
-  const { splitK, shard, tokens } = p;
+  const { splitK, shard } = p;
   if (splitK === undefined) return [];
   const { from, parts } = splitK;
   const whole = { ...p, splitK: undefined, shard: { ...shard, rowCount: from } };
@@ -150,10 +146,8 @@ function splitSpots(p: LinearParams): Spot<LinearParams>[] {
       params,
       row: (r) => first + r,
       // Sums of a part and a token lie together, and are padded.
-      element: (_, i) =>
-        i % stored < count && i < parts * tokens * stored
-          ? Math.floor(i / stored) * width + first - from + (i % stored)
-          : undefined,
+      element: (i) =>
+        i % stored < count ? Math.floor(i / stored) * width + first - from + (i % stored) : undefined,
     };
   });
   return [...(from > 0 ? linearSpots(whole) : []), ...split];
@@ -243,18 +237,20 @@ function repeated(unit: Values, count: number): Values {
 /** How many elements the reference wrote and agree, or what is wrong. */
 function compareWritten(
   kernel: AnyKernel,
-  { params, slack = 1, element = (_, i) => i }: Spot<unknown>,
-  name: string,
+  { params, slack = 1, element = (i) => i }: Spot<unknown>,
   { spec }: Contents,
-  { before, after, got }: Readonly<Record<'before' | 'after' | 'got', Values>>,
+  before: Values,
+  after: Values,
+  got: Values,
 ): number | string {
   const { abs, rel } = toleranceOf(kernel, params);
   const relative = rel + storedTolerance(spec).rel;
   let compared = 0;
   for (let i = 0; i < after.length; i++) {
     const want = after[i];
-    const at = element(name, i);
-    if (Object.is(want, before[i]) || at === undefined || at >= got.length) continue;
+    if (Object.is(want, before[i])) continue;
+    const at = element(i);
+    if (at === undefined || at >= got.length) continue;
     compared++;
     const same =
       spec.type === 'u32'

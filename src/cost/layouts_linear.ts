@@ -4,6 +4,7 @@ import { MATMUL_ROWS, MATMUL_TILE } from '../kernels/matmul.ts';
 import { JOIN_WG } from '../kernels/matmul_join.ts';
 import { GROUP_ROWS } from '../kernels/matvec.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
+import { splitTiles } from '../kernels/split_k.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
 import type { WorkOptions } from './work.ts';
@@ -105,10 +106,9 @@ function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
   const kind = p.source.kind === 'grouped' ? 'grouped' : 'all';
   const all = activeWorkgroups(p, rows, even);
   const steps = ceilDiv(p.K, c.DEPTH);
+  const { whole, parts } = splitTiles(p.shard.rowCount, rows, p.splitK);
+  const workgroups = p.splitK === undefined ? all : (whole + parts) * activeTiles(p);
   // Workgroups that share columns with others have a part of the steps: taken together, all have the mean.
-  const { from, parts } = p.splitK ?? { from: p.shard.rowCount, parts: 1 };
-  const whole = p.splitK === undefined ? all : (from / rows) * ceilDiv(p.tokens, p.tile);
-  const workgroups = whole + (all - whole) * parts;
   const depth = (all * steps) / workgroups;
   return {
     family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,

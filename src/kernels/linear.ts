@@ -5,6 +5,7 @@ import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersBindings, buffersConstants, buffersFault } from './buffers.ts';
+import { groupPairs } from './expert_tiles.ts';
 import type { BindingSpec, Cost, Values } from './kernel.ts';
 import {
   type RopeKind,
@@ -310,22 +311,8 @@ export function linearInputs(p: LinearParams, random: () => number): Record<stri
   if (p.source.kind === 'all') return {};
   if (p.source.kind === 'routed') return routingInputs(p.source.routing, xRows(p), random);
   const { experts, maxTiles: most } = p.source;
-  const groups = new Map<number, number[]>();
-  for (let pair = 0; pair < p.tokens; pair++) {
-    const expert = Math.floor(random() * experts);
-    groups.set(expert, [...(groups.get(expert) ?? []), pair]);
-  }
-  const pairs: number[] = [];
-  const tiles = new Uint32Array(most * 4);
-  let tile = 0;
-  for (const [expert, list] of [...groups].sort((a, b) => a[0] - b[0])) {
-    for (let i = 0; i < list.length; i += p.tile) {
-      tiles.set([expert, pairs.length + i, Math.min(p.tile, list.length - i), 0], tile++ * 4);
-    }
-    pairs.push(...list);
-  }
-  for (; tile < most; tile++) tiles.set([0xffffffff, 0, 1, 0], tile * 4);
-  return { tiles, pairs: Uint32Array.from(pairs) };
+  const grouping = { experts, pairs: p.tokens, tile: p.tile, maxTiles: most };
+  return groupPairs(grouping, () => Math.floor(random() * experts));
 }
 
 /** A dense layer's parameters from its shape, for test and benchmark lists. */

@@ -1,6 +1,6 @@
 /** The reference of the linear kernels, in double precision. */
-
 import { buffersMatrix } from './buffers.ts';
+import { UNUSED } from './expert_tiles.ts';
 import type { ReferenceIo } from './kernel.ts';
 import { isRope, type LinearParams, sharedRows, xRows } from './linear.ts';
 import { ropeStore } from './linear_rope.ts';
@@ -33,7 +33,7 @@ function itemsByExpert(p: LinearParams, io: ReferenceIo): Map<number, { x: numbe
   const pairs = io.u('pairs');
   for (let tile = 0; tile < p.source.maxTiles; tile++) {
     const [expert, begin, count] = tiles.subarray(tile * 4, tile * 4 + 3);
-    if (expert === 0xffffffff) continue;
+    if (expert === UNUSED) continue;
     const list = items.get(expert) ?? [];
     for (const pair of pairs.subarray(begin, begin + count))
       list.push({ x: Math.floor(pair / p.source.perX), y: pair });
@@ -57,18 +57,19 @@ export function linearReference(p: LinearParams, io: ReferenceIo): void {
     const isShared = p.source.kind === 'routed' && expert === p.source.routing.experts;
     for (let r = 0; r < (isShared ? sharedRows(p.source) : rowCount); r++) {
       w.row((expert - expertBegin) * rowCount + r, row);
-      if (r >= from) {
-        for (const [i, item] of items.entries()) partsStore(p, io, item.y, r, inputs[i], row);
-        continue;
+      for (const [i, { y }] of items.entries()) {
+        if (r >= from) partsStore(p, io, y, r, inputs[i], row);
+        else outputs[i](rowBegin + r, dot(inputs[i], row, 0, p.K));
       }
-      items.forEach((_, i) => {
-        const input = inputs[i];
-        let sum = 0;
-        for (let k = 0; k < p.K; k++) sum += input[k] * row[k];
-        outputs[i](rowBegin + r, sum);
-      });
     }
   }
+}
+
+/** Columns begin .. end - 1 of a row of x times those of a row of w. */
+function dot(x: Float64Array, w: Float64Array, begin: number, end: number): number {
+  let sum = 0;
+  for (let k = begin; k < end; k++) sum += x[k] * w[k];
+  return sum;
 }
 
 /** Stores the sums of parts of the columns of row r of w, which are split; of the last row, in the padding too. */
@@ -87,8 +88,7 @@ function partsStore(
   const stride = splitRows(p.shard.rowCount, p.splitK);
   const end = r === p.shard.rowCount - 1 ? stride : r - from + 1;
   for (let part = 0; part < parts; part++) {
-    let sum = 0;
-    for (let k = part * columns; k < Math.min(p.K, (part + 1) * columns); k++) sum += input[k] * row[k];
+    const sum = dot(input, row, part * columns, Math.min(p.K, (part + 1) * columns));
     const at = (part * p.tokens + y) * stride;
     to.fill(sum, at + r - from, at + end);
   }

@@ -4,7 +4,6 @@ import { ceilDiv } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   dense,
-  isRope,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -75,7 +74,7 @@ export const matmul_join: Kernel<LinearParams> = defineKernel<LinearParams>({
     };
   },
   tolerance: { abs: 1e-5, rel: 1e-5, cosine: 1e-10 },
-  inputs: (p, random) => (isRope(p.out) ? linearInputs(p, random) : {}),
+  inputs: linearInputs,
   shapes: {
     test: [
       { name: 'one token, one row', params: split(129, 128, 1, 128, 2) },

@@ -31,7 +31,7 @@ import {
   type MatrixShape,
   matrixSplit,
 } from './matrix_layout.ts';
-import { partColumns, partsBinding, type SplitK, splitRows } from './split_k.ts';
+import { partColumns, partsBinding, type SplitK, splitRows, splitTiles } from './split_k.ts';
 
 /** A dense product as its layout is chosen by. */
 const shapeOf = ({ format, out, tokens, shard, K, tile }: LinearParams): MatrixShape => ({
@@ -151,10 +151,10 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     };
   },
   workgroups(p) {
-    const [rows, tiles] = linearWorkgroups(p, matrixLayout(p).rows);
-    if (p.splitK === undefined) return [tiles, rows, 1];
-    const whole = p.splitK.from / matrixLayout(p).rows;
-    return [tiles, whole + (rows - whole) * p.splitK.parts, 1];
+    const { rows } = matrixLayout(p);
+    const [, tiles] = linearWorkgroups(p, rows);
+    const { whole, parts } = splitTiles(p.shard.rowCount, rows, p.splitK);
+    return [tiles, whole + parts, 1];
   },
   reference: linearReference,
   cost(p) {

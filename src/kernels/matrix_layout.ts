@@ -4,7 +4,7 @@
  */
 import { ceilDiv } from '../tensor.ts';
 import type { Constants } from '../wgsl/specialise.ts';
-import { partColumns, type SplitK } from './split_k.ts';
+import { partColumns, type SplitK, splitTiles } from './split_k.ts';
 
 /** Shape of a workgroup: rows of w, and the constants of the text. */
 export interface MatrixLayout {
@@ -63,7 +63,7 @@ const DEEP: Timed = { ...layout(2, 2, 2, 2, 2, 128), side: 132, start: 2, column
 const NARROW: Timed = { ...layout(2, 1, 2, 1, 4, 128), side: 264, start: 3, column: 6.2 };
 /** Of compressed weights, an invocation has at least a unit of 32 columns to fetch. */
 const SQUARE_UNITS: Timed = { ...layout(2, 4, 2, 1, 2, 64, 1), side: 264, start: 3, column: 16 };
-const DEEP_UNITS: Timed = { ...layout(2, 2, 2, 2, 2, 128), side: 132, start: 2, column: 10.8 };
+const DEEP_UNITS: Timed = { ...DEEP, column: 10.8 };
 
 /** Of 96 tokens. */
 const OF_96 = layout(3, 2, 2, 4, 1, 64);
@@ -103,46 +103,56 @@ const JOIN_US = 4;
 /** Columns that a layout stages without an end within a round: those of a part are whole rounds. */
 const splits = (timed: Timed): boolean => Number(timed.constants.DEPTH) <= 64;
 
-/**
- * Microseconds of a product in one layout, its sums and their addition included where columns are split. Tiles count as full,
- * so that what is chosen, and compiled, depends on their number alone.
- */
+/** Tiles count as full, so that what is chosen, and compiled, depends on their number alone. */
+const tilesOf = ({ tokens, tile }: MatrixShape): number => ceilDiv(tokens, tile);
+
+/** Bytes of the sums of one part, of the rows from `from` on. */
+const sumsBytes = (shape: MatrixShape, from: number): number =>
+  tilesOf(shape) * shape.tile * (shape.rows - from) * 4;
+
+/** Microseconds of a product in one layout, its sums and their addition included where columns are split. */
 function productUs(shape: MatrixShape, timed: Timed, splitK: SplitK | undefined): number {
-  const tiles = ceilDiv(shape.tokens, shape.tile);
-  const rows = ceilDiv(shape.rows, timed.rows);
-  if (splitK === undefined) return roundsUs(timed, rows * tiles, shape.K);
-  const whole = splitK.from / timed.rows;
-  const bytes = tiles * shape.tile * (shape.rows - splitK.from) * 4;
+  const tiles = tilesOf(shape);
+  const { whole, parts } = splitTiles(shape.rows, timed.rows, splitK);
+  const us = roundsUs(timed, whole * tiles, shape.K);
+  if (splitK === undefined) return us;
+  const bytes = sumsBytes(shape, splitK.from);
   return (
-    (whole === 0 ? 0 : roundsUs(timed, whole * tiles, shape.K)) +
-    roundsUs(timed, (rows - whole) * tiles * splitK.parts, partColumns(shape.K, splitK.parts)) +
+    us +
+    roundsUs(timed, parts * tiles, partColumns(shape.K, splitK.parts)) +
     (splitK.parts * bytes) / SUMS_OUT +
     ((splitK.parts + 1) * bytes) / SUMS_IN +
     JOIN_US
   );
 }
 
+/** A way to make a product. */
 interface Choice {
   readonly timed: Timed;
   readonly splitK: SplitK | undefined;
   readonly us: number;
 }
 
+const choice = (shape: MatrixShape, timed: Timed, splitK: SplitK | undefined): Choice => ({
+  timed,
+  splitK,
+  us: productUs(shape, timed, splitK),
+});
+
 const least = (choices: readonly Choice[]): Choice =>
-  choices.reduce((best, choice) => (choice.us < best.us ? choice : best));
+  choices.reduce((best, one) => (one.us < best.us ? one : best));
 
 /** The ways to split columns that a layout may gain from: of all rows, or of those that do not fill a round. */
 function splitsOf(shape: MatrixShape, timed: Timed): SplitK[] {
   if (!splits(timed)) return [];
-  const tiles = ceilDiv(shape.tokens, shape.tile);
+  const tiles = tilesOf(shape);
   const rows = ceilDiv(shape.rows, timed.rows);
   const full = Math.floor((Math.floor((rows * tiles) / timed.side) * timed.side) / tiles) * timed.rows;
   const found: SplitK[] = [];
   for (const from of full > 0 && full < shape.rows ? [0, full] : [0]) {
     for (let wanted = 2; wanted <= MOST_PARTS; wanted++) {
       const parts = ceilDiv(shape.K, partColumns(shape.K, wanted));
-      const bytes = parts * tiles * shape.tile * (shape.rows - from) * 4;
-      if (parts === wanted && bytes <= MOST_BYTES) found.push({ from, parts });
+      if (parts === wanted && parts * sumsBytes(shape, from) <= MOST_BYTES) found.push({ from, parts });
     }
   }
   return found;
@@ -156,15 +166,10 @@ const WORTH_US = 5;
 const LEAST_US = 25;
 
 function choose(shape: MatrixShape): Choice {
-  const choice = (timed: Timed, splitK?: SplitK): Choice => ({
-    timed,
-    splitK,
-    us: productUs(shape, timed, splitK),
-  });
   const timed = candidates(shape);
-  const whole = least(timed.map((one) => choice(one)));
+  const whole = least(timed.map((one) => choice(shape, one, undefined)));
   if (whole.us < LEAST_US) return whole;
-  const split = timed.flatMap((one) => splitsOf(shape, one).map((splitK) => choice(one, splitK)));
+  const split = timed.flatMap((one) => splitsOf(shape, one).map((splitK) => choice(shape, one, splitK)));
   const best = least([whole, ...split]);
   return best.us < Math.min(WORTH * whole.us, whole.us - WORTH_US) ? best : whole;
 }
@@ -188,8 +193,8 @@ export function denseLayout(shape: MatrixShape, splitK: SplitK | undefined): Mat
   }
   if (shape.tile === 96) return OF_96;
   const fits = (timed: Timed) => splitK === undefined || (splits(timed) && splitK.from % timed.rows === 0);
-  const choices = candidates(shape).filter(fits);
-  return least(choices.map((timed) => ({ timed, splitK, us: productUs(shape, timed, splitK) }))).timed;
+  const fitting = candidates(shape).filter(fits);
+  return least(fitting.map((timed) => choice(shape, timed, splitK))).timed;
 }
 
 /** How workgroups of experts are laid out, which have many together, however few rows each expert has. */

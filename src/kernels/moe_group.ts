@@ -1,5 +1,6 @@
 /** Groups the (token, choice) pairs of routed tokens into tiles for the expert layers; no readback. */
 import { KernelError } from '../errors.ts';
+import { groupPairs } from './expert_tiles.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import { maxTiles } from './linear.ts';
 import { MAX_EXPERTS } from './routing.ts';
@@ -37,20 +38,9 @@ export const moe_group: Kernel<GroupParams> = defineKernel<GroupParams>({
   workgroups: (p) => [p.experts, 1, 1],
   reference(p, io) {
     const ids = io.u('expert_ids');
-    const tiles = io.u('tiles');
-    const pairs = p.tokens * p.topK;
-    const order = Array.from({ length: pairs }, (_, pair) => pair).sort((a, b) => ids[a] - ids[b] || a - b);
-    io.u('pairs').set(order);
-    let tile = 0;
-    for (let begin = 0; begin < pairs; ) {
-      const expert = ids[order[begin]];
-      let end = begin;
-      while (end < pairs && ids[order[end]] === expert) end++;
-      for (; begin < end; begin += p.tile)
-        tiles.set([expert, begin, Math.min(p.tile, end - begin), 0], tile++ * 4);
-      begin = end;
-    }
-    for (; tile < p.maxTiles; tile++) tiles.set([0xffffffff, 0, 1, 0], tile * 4);
+    const made = groupPairs({ ...p, pairs: p.tokens * p.topK }, (pair) => ids[pair]);
+    io.u('pairs').set(made.pairs);
+    io.u('tiles').set(made.tiles);
   },
   cost: (p) => ({
     flops: 0,

@@ -20,6 +20,18 @@ export const partColumns = (K: number, parts: number): number =>
 /** Rows that are split, of `rowCount` in all, padded to fours. */
 export const splitRows = (rowCount: number, { from }: SplitK): number => ceilDiv(rowCount - from, 4) * 4;
 
+/** Tiles of `tileRows` of `rowCount` rows: those whose workgroups have all columns, and the workgroups of the others. */
+export function splitTiles(
+  rowCount: number,
+  tileRows: number,
+  splitK: SplitK | undefined,
+): { whole: number; parts: number } {
+  const tiles = ceilDiv(rowCount, tileRows);
+  if (splitK === undefined) return { whole: tiles, parts: 0 };
+  const whole = splitK.from / tileRows;
+  return { whole, parts: (tiles - whole) * splitK.parts };
+}
+
 /** Sums of parts of the columns: `[parts, tokens, splitRows]`, the last one again in the padding. */
 export function partsBinding(
   tokens: number,

@@ -201,13 +201,10 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
     const single = !isPlain(row.format) && tiling.kernel === matvec && tiling.tile === 1;
     const kernel = single ? matvec_units : tiling.kernel;
     const splitK = kernel === matmul_matrix ? splitOf(params) : undefined;
-    if (splitK === undefined) {
-      plan.call(kernel, params, { ...slots, ...others }, weights.name);
-      continue;
-    }
+    const parts: Record<string, string> = splitK === undefined ? {} : { parts: 'linear_parts' };
     const split = { ...params, splitK };
-    const parts = { parts: 'linear_parts' };
     plan.call(kernel, split, { ...slots, ...others, ...parts }, weights.name);
+    if (splitK === undefined) continue;
     plan.call(matmul_join, split, { y: call.y, ...call.outSlots, ...parts }, `${weights.name} (join)`);
   }
 }
