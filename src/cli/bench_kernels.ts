@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { benchCases, DEFAULT_BATCHES } from '../bench/cases.ts';
 import { benchKernels, type KernelRow } from '../bench/kernels.ts';
 import { GpuClock } from '../bench/timing.ts';
-import { type Compared, compared, type ErrorSummary, summarise } from '../bench/validate.ts';
+import { type Compared, type ErrorSummary, summarise } from '../bench/validate.ts';
 import { openDevice } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
 import {
@@ -56,9 +56,9 @@ export function benchKernelsCommand(): Command {
       'after',
       `
 GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
-no cache holds them. Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter reached in the same run. Where the adapter is calibrated,
-the last columns are what the cost model predicts, and by how much that is off (predicted / measured - 1). The last line is
-one JSON object, and with --json the only one.
+no cache holds them. Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter
+reached in the same run. Where the adapter is calibrated, the last columns are what the cost model predicts, and by how much
+that is off (predicted / measured - 1). The last line is one JSON object, and with --json the only one.
 
 Example:
   step3 bench kernels --filter matvec --batch 1,4 --output kernels.jsonl`,
@@ -85,12 +85,12 @@ async function run(flags: KernelFlags): Promise<void> {
     const lines: PredictedRow[] = [];
     for await (const row of benchKernels(gpu, pipelines, clock, cases, ceilings)) {
       // Rows come in the order of the cases.
-      const us = row.status === 'ok' ? predictor.us(cases[lines.length], row.copies) : undefined;
-      const prediction = us === undefined || row.status !== 'ok' ? undefined : compared(us, row.us);
+      const prediction = predictor.compare(cases[lines.length], row);
+      const json = jsonRow(row, prediction);
       lines.push({ row, prediction });
-      rows.push(jsonRow(row, prediction));
+      rows.push(json);
       bar.update(lines.length, cases.length);
-      if (row.status === 'ok') await appendLine(flags, lineOf(card, jsonRow(row, prediction)));
+      if (row.status === 'ok') await appendLine(flags, lineOf(card, json));
     }
     bar.stop();
     say(flags, `\n${tableText(lines, predictor.reason === undefined)}\n`);

@@ -75,6 +75,10 @@ export async function calibrationFor(
   throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);
 }
 
+/** What is said where an adapter has no calibration. */
+export const notCalibrated = (boundsChecks: boolean): string =>
+  `this adapter is not calibrated: step3 calibrate${boundsChecks ? '' : ' --unsafe-fast'}`;
+
 /** Writes a calibration, with its folders. */
 export async function writeCalibration(file: string, calibration: Calibration): Promise<void> {
   await mkdir(dirname(file), { recursive: true });

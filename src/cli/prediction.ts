@@ -3,7 +3,7 @@ import { predict } from '../cost/predict.ts';
 import { Step3Error } from '../errors.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import type { Model } from '../runtime/model.ts';
-import { storedCalibration } from './calibration_store.ts';
+import { notCalibrated, storedCalibration } from './calibration_store.ts';
 import { oneLine } from './errors.ts';
 
 /** Which steps were run. */
@@ -24,10 +24,7 @@ export async function predictTpot(model: Model, steps: RunSteps): Promise<TpotPr
   if (!(executor instanceof GpuExecutor)) return { reason: 'predictions are for GPUs' };
   try {
     const calibration = await storedCalibration(executor.gpu, steps.boundsChecks);
-    if (calibration === undefined) {
-      const flags = steps.boundsChecks ? '' : ' --unsafe-fast';
-      return { reason: `this adapter is not calibrated: step3 calibrate${flags}` };
-    }
+    if (calibration === undefined) return { reason: notCalibrated(steps.boundsChecks) };
     const { plan } = await model.decodePlan(steps.batch, steps.context);
     return { ms: predict(plan, calibration, steps).tpotMs };
   } catch (error) {

@@ -1,19 +1,21 @@
 /** What the benchmark of kernels says of the calibration beside its times. */
 import type { BenchCase } from '../bench/cases.ts';
+import type { KernelRow } from '../bench/kernels.ts';
+import { type Compared, compared } from '../bench/validate.ts';
 import type { Calibration } from '../cost/calibration.ts';
 import { predictRepeated } from '../cost/predict.ts';
-import { ConfigError, Step3Error } from '../errors.ts';
+import { Step3Error } from '../errors.ts';
 import type { SampleParams } from '../kernels/sample.ts';
 import type { Gpu } from '../runtime/device.ts';
-import { calibrationFor } from './calibration_store.ts';
+import { calibrationFor, notCalibrated } from './calibration_store.ts';
 import { oneLine } from './errors.ts';
 
 /** Predicts rows, or says why there are no predictions. */
 export interface RowPredictor {
   /** Why no row is predicted; undefined where rows are. */
   readonly reason: string | undefined;
-  /** Microseconds of a case over `copies` of its weights and caches; undefined where nothing is known of its kind. */
-  us(row: BenchCase, copies: number): number | undefined;
+  /** The row of a case beside its prediction, in microseconds; undefined where nothing is known of its kind. */
+  compare(wanted: BenchCase, row: KernelRow): Compared | undefined;
 }
 
 /**
@@ -26,27 +28,23 @@ export async function rowPredictor(
   boundsChecks: boolean,
   file: string | undefined,
 ): Promise<RowPredictor> {
-  let calibration: Calibration | undefined;
-  let fault: string | undefined;
+  const none = (reason: string): RowPredictor => ({ reason, compare: () => undefined });
   try {
-    calibration = await calibrationFor(gpu, boundsChecks, file);
+    const calibration = await calibrationFor(gpu, boundsChecks, file);
+    if (calibration === undefined) return none(notCalibrated(boundsChecks));
+    return { reason: undefined, compare: (wanted, row) => prediction(wanted, row, calibration) };
   } catch (error) {
-    if (file !== undefined || !(error instanceof ConfigError)) throw error;
-    fault = oneLine(error);
+    if (file === undefined && error instanceof Step3Error) return none(oneLine(error));
+    throw error;
   }
-  const flags = boundsChecks ? '' : ' --unsafe-fast';
-  const missing = `this adapter is not calibrated: step3 calibrate${flags}`;
-  return {
-    reason: calibration === undefined ? (fault ?? missing) : undefined,
-    us: (row, copies) => (calibration === undefined ? undefined : predicted(row, copies, calibration)),
-  };
 }
 
-function predicted(row: BenchCase, copies: number, calibration: Calibration): number | undefined {
+function prediction(wanted: BenchCase, row: KernelRow, calibration: Calibration): Compared | undefined {
+  if (row.status !== 'ok') return undefined;
   // Of several rows to sample, some are drawn.
-  const greedy = row.kernel.name !== 'sample' || (row.params as SampleParams).rows === 1;
+  const greedy = wanted.kernel.name !== 'sample' || (wanted.params as SampleParams).rows === 1;
   try {
-    return predictRepeated(row, calibration, { copies, greedy });
+    return compared(predictRepeated(wanted, calibration, { copies: row.copies, greedy }), row.us);
   } catch (error) {
     if (error instanceof Step3Error) return undefined; // a family that was not probed
     throw error;

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plot } from '../../scripts/bench_plot.mjs';
 import { build } from '../../scripts/build.mjs';
-import { CALIBRATION_FORMAT, type CalibratedAdapter, type Calibration } from '../../src/cost/calibration.ts';
+import type { Law } from '../../src/cost/law.ts';
+import { madeUp, spread } from '../cost/made_up.ts';
 import { fixture } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
@@ -35,30 +36,13 @@ function numbers(value: unknown): number[] {
   return value !== null && typeof value === 'object' ? Object.values(value).flatMap(numbers) : [];
 }
 
-/** A calibration with one family. */
-function madeUp(adapter: CalibratedAdapter, family: string): Calibration {
-  const spread = (median: number) => ({ median, p10: median, p90: median });
-  const curve = [{ bytes: 1e6, ...spread(5) }];
-  const law = {
-    ...{ launch: 10, launchWarm: 10, launchCached: 10, bandwidth: 0.5, arithmetic: 0.5, workgroup: 0 },
-    ...{ iteration: 0, iterationCached: 0 },
-  };
-  const probe = { kernel: family, shape: '', heat: 'cold', us: 1, p10: 1, p90: 1, predicted_us: 1 } as const;
-  return {
-    ...{ format: CALIBRATION_FORMAT, adapter, date: '', seconds: 1, clock: 'gpu', timer_ns: 1 },
-    ...{
-      read: curve,
-      write: curve,
-      fma_tflops: spread(1),
-      fma_f16_tflops: null,
-      matrix_tflops: null,
-      units: 2,
-    },
-    ...{ dispatch_us: spread(2), independent_us: spread(1), pass_us: spread(3), round_trip_us: spread(30) },
-    ...{ gap_us: spread(15), host_step_us: spread(20), host_dispatch_us: spread(1) },
-    families: { [family]: { law, error_median: 0, error_p90: 0, probes: [probe] } },
-  };
-}
+/** A law and a machine of which nothing is known. */
+const LAW: Law = {
+  ...{ launch: 10, launchWarm: 10, launchCached: 10, bandwidth: 0.5, arithmetic: 0.5, workgroup: 0 },
+  ...{ iteration: 0, iterationCached: 0 },
+};
+const CURVE = [{ bytes: 1e6, ...spread(5) }];
+const MACHINE = { read: CURVE, write: CURVE, units: 2, fma_tflops: spread(1), matrix_tflops: null };
 
 const CARD = {
   adapter: expect.any(String),
@@ -124,7 +108,7 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     const { vendor, architecture, device, description } = gpu!.info;
     const adapter = { vendor, architecture, device, description, bounds_checks: true, subgroup: 8 };
     const file = join(folder, 'calibration.json');
-    await writeFile(file, JSON.stringify(madeUp(adapter, 'moe_combine')));
+    await writeFile(file, JSON.stringify(madeUp(['moe_combine'], LAW, MACHINE, adapter)));
     const args = ['kernels', '--filter', 'mo', '--shapes', 'small', '--batch', '1', '--calibration'];
     const { code, stdout } = await bench([...args, file]);
     expect(code).toBe(0);
@@ -136,7 +120,10 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     expect(result.errors).toMatchObject({ count: 1, median_percent: expect.any(Number) });
     const row = result.rows.find((each: { kernel: string }) => each.kernel === 'moe_combine');
     expect(row.predicted_us).toBeGreaterThan(5);
-    await writeFile(file, JSON.stringify(madeUp({ ...adapter, device: 'another' }, 'moe_combine')));
+    await writeFile(
+      file,
+      JSON.stringify(madeUp(['moe_combine'], LAW, MACHINE, { ...adapter, device: 'another' })),
+    );
     const foreign = await bench([...args, file]);
     expect([foreign.code, foreign.stdout]).toEqual([2, '']);
     expect(foreign.stderr).toMatch(/^step3: calibration: expected one of this adapter.*another/m);

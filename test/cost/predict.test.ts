@@ -4,13 +4,9 @@ import { lineThrough } from '../../src/bench/latencies.ts';
 import { preset } from '../../src/config/index.ts';
 import {
   bandwidthAt,
-  CALIBRATION_FORMAT,
-  type Calibration,
   calibrationNotes,
-  type Family,
   type Heat,
   missShare,
-  type ProbeRow,
   parseCalibration,
   passUs,
 } from '../../src/cost/calibration.ts';
@@ -28,8 +24,7 @@ import { stepsTogether } from '../../src/model/pace.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
-
-const spread = (median: number) => ({ median, p10: median, p90: median });
+import { madeUp, spread } from './made_up.ts';
 
 /** 1 TB/s from memory, 4 TB/s from a cache of 16 MB; 100 units, 10 TFLOP/s. */
 const READ = [
@@ -195,24 +190,7 @@ function plan(batch: number, context: number): Plan {
   return planDecode(config, { layout, cache, caps: CAPS, deterministic: false }, batch, context);
 }
 
-function calibration(families: readonly string[]): Calibration {
-  const probes: ProbeRow[] = [
-    { kernel: 'k', shape: 's', heat: 'cold', us: 1, p10: 1, p90: 1, predicted_us: 1 },
-  ];
-  const family: Family = { law: LAW, error_median: 0, error_p90: 0, probes };
-  return {
-    format: CALIBRATION_FORMAT,
-    adapter: {
-      ...{ vendor: 'v', architecture: 'a', device: 'd', description: 'x', bounds_checks: true },
-      subgroup: 32,
-    },
-    ...{ date: '', seconds: 1, clock: 'gpu', timer_ns: 1, ...MACHINE, fma_f16_tflops: null },
-    ...{ dispatch_us: spread(2), independent_us: spread(1), pass_us: spread(3) },
-    ...{ round_trip_us: spread(30), gap_us: spread(15), host_step_us: spread(20) },
-    host_dispatch_us: spread(1),
-    families: Object.fromEntries(families.map((name) => [name, family])),
-  };
-}
+const calibration = (families: readonly string[]) => madeUp(families, LAW, MACHINE);
 
 function familiesOf(...plans: readonly Plan[]): string[] {
   const options = { context: 4096, subgroup: 32, greedy: true };
