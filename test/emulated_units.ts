@@ -125,7 +125,7 @@ export function testEmulated(kernel: Kernel<LinearParams>): void {
         const input = makeCase(kernel, params, 1000 + i);
         const got = await runKernel(gpu!, pipelines!, kernel, params, variant, input.bytes);
         const want = expected(kernel, params, input);
-        expect(compare(kernel, params, input, want, got)).toBeUndefined();
+        expect(compare(kernel, params, variant, input, want, got)).toBeUndefined();
       });
     }
   });

@@ -35,7 +35,7 @@ export function testKernel(kernel: AnyKernel): void {
           const input = makeCase(kernel, shape.params, 1000 + i);
           const got = await runKernel(gpu, pipelines, kernel, shape.params, variant, input.bytes);
           expect(
-            compare(kernel, shape.params, input, expected(kernel, shape.params, input), got),
+            compare(kernel, shape.params, variant, input, expected(kernel, shape.params, input), got),
           ).toBeUndefined();
         });
       }

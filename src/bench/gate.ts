@@ -4,6 +4,7 @@ import {
   type AnyKernel,
   bindingBytes,
   type Matrix,
+  type Tolerance,
   toleranceOf,
   type Values,
   type Variant,
@@ -60,7 +61,7 @@ export async function checkTestShapes(
   for (const { name, params } of [shapes[0], shapes[Math.floor(shapes.length / 2)]]) {
     const input = makeCase(kernel, params, 1);
     const got = await runKernel(gpu, pipelines, kernel, params, variant, input.bytes);
-    const fault = compare(kernel, params, input, expected(kernel, params, input), got);
+    const fault = compare(kernel, params, variant, input, expected(kernel, params, input), got);
     if (fault !== undefined) return `test shape '${name}': ${fault}`;
   }
   return undefined;
@@ -74,6 +75,7 @@ export async function checkTestShapes(
 export async function checkSpots<P>(
   kernel: AnyKernel,
   p: P,
+  variant: Variant,
   setup: KernelSetup,
   clock: GpuClock,
 ): Promise<string | undefined> {
@@ -87,10 +89,11 @@ export async function checkSpots<P>(
     if (bad >= 0) return `${name}[${bad}]: expected a finite number, got ${results[name][bad]}`;
   }
   let compared = 0;
+  const tolerance = toleranceOf(kernel, p, variant);
   for (const spot of spots(kernel, p, setup.contents)) {
     const written = reference(kernel, spot, setup.contents);
     for (const [name, { before, after }] of written) {
-      const found = compareWritten(kernel, spot, setup.contents[name], before, after, results[name]);
+      const found = compareWritten(tolerance, spot, setup.contents[name], before, after, results[name]);
       if (typeof found === 'string') return `${name}${found}`;
       compared += found;
     }
@@ -236,14 +239,13 @@ function repeated(unit: Values, count: number): Values {
 
 /** How many elements the reference wrote and agree, or what is wrong. */
 function compareWritten(
-  kernel: AnyKernel,
-  { params, slack = 1, element = (i) => i }: Spot<unknown>,
+  { abs, rel }: Tolerance,
+  { slack = 1, element = (i) => i }: Spot<unknown>,
   { spec }: Contents,
   before: Values,
   after: Values,
   got: Values,
 ): number | string {
-  const { abs, rel } = toleranceOf(kernel, params);
   const relative = rel + storedTolerance(spec).rel;
   let compared = 0;
   for (let i = 0; i < after.length; i++) {

@@ -99,7 +99,7 @@ async function timeCase(
 ): Promise<({ status: 'ok' } & Rates) | { status: 'failed'; reason: string }> {
   const setup = await KernelSetup.create(gpu, pipelines, kernel, params, variant, 'drawn');
   try {
-    const fault = await checkSpots(kernel, params, setup, clock);
+    const fault = await checkSpots(kernel, params, variant, setup, clock);
     if (fault !== undefined) return { status: 'failed', reason: fault };
     // The GPU idled while the host reckoned.
     await guard.rise();

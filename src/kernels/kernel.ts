@@ -184,8 +184,8 @@ export interface Kernel<P> {
   /** Computes the outputs in double precision with plain loops. */
   reference(p: P, io: ReferenceIo): void;
   cost(p: P): Cost;
-  /** One for all shapes, or by parameters. */
-  readonly tolerance: Tolerance | ((p: P) => Tolerance);
+  /** One for all shapes, or by parameters and variant. */
+  readonly tolerance: Tolerance | ((p: P, variant: Variant) => Tolerance);
   readonly shapes: { readonly test: readonly Shape<P>[]; readonly bench: readonly Shape<P>[] };
   /** Inputs for a test or benchmark shape that cannot be plain random numbers (positions, page tables, …). */
   inputs?(p: P, random: () => number): Readonly<Record<string, Values>>;
@@ -195,9 +195,9 @@ export interface Kernel<P> {
 // biome-ignore lint/suspicious/noExplicitAny: heterogeneous lists of kernels need a parameter type that accepts all
 export type AnyKernel = Kernel<any>;
 
-/** How far results of `kernel` for `p` may lie from the reference. */
-export function toleranceOf<P>(kernel: Kernel<P>, p: P): Tolerance {
-  return typeof kernel.tolerance === 'function' ? kernel.tolerance(p) : kernel.tolerance;
+/** How far results of a variant of `kernel` for `p` may lie from the reference. */
+export function toleranceOf<P>(kernel: Kernel<P>, p: P, variant: Variant): Tolerance {
+  return typeof kernel.tolerance === 'function' ? kernel.tolerance(p, variant) : kernel.tolerance;
 }
 
 /**

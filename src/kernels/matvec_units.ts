@@ -3,7 +3,7 @@ import { KernelError } from '../errors.ts';
 import { isPlain } from '../formats/index.ts';
 import { ceilDiv } from '../tensor.ts';
 import { formatBench, formatShapes, unitShapes } from './format_cases.ts';
-import { defineKernel, type Kernel, type Variant } from './kernel.ts';
+import { defineKernel, type Kernel, type Tolerance, type Variant } from './kernel.ts';
 import {
   type LinearParams,
   linearBindings,
@@ -14,6 +14,7 @@ import {
   linearLibs,
   linearUniforms,
   linearWorkgroups,
+  sharedRows,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
 import { evenWorkgroup, hasBytes, ownLibs } from './weights.ts';
@@ -22,55 +23,114 @@ const WORKGROUP: Variant = {
   name: 'workgroup',
   libs: ['lib/parts_workgroup'],
   enables: [],
+  constants: { ROUNDED: false },
   team: () => 32,
   available: () => true,
 };
 
-const SUBGROUP: Variant = {
-  name: 'subgroup',
-  libs: ['lib/parts_subgroup'],
-  enables: ['subgroups'],
-  team: (caps) => caps.subgroupMaxSize,
-  available: (caps) => caps.subgroups,
-};
+/** Sums through subgroups of at least `least` invocations: the more, the fewer sums in workgroup memory. */
+function subgroups(name: string, least: 4 | 32): Variant {
+  return {
+    name,
+    libs: ['lib/parts_subgroup'],
+    enables: ['subgroups'],
+    constants: { PART_LEAST: least, ROUNDED: false },
+    team: (caps) => caps.subgroupMaxSize,
+    available: (caps) => caps.subgroups && caps.subgroupMinSize >= least,
+  };
+}
 
 /** Products of bytes, for the formats that are integers: the same error as f32, and fewer instructions. */
-const SUBGROUP_BYTES: Variant = {
-  ...SUBGROUP,
-  name: 'subgroup-bytes',
-  available: (caps) => caps.subgroups && caps.packedDots === true,
+function bytes(of: Variant): Variant {
+  const available: Variant['available'] = (caps) => of.available(caps) && caps.packedDots === true;
+  return { ...of, name: `${of.name}-bytes`, available };
+}
+
+const SUBGROUP = subgroups('subgroup', 4);
+const SUBGROUP_32 = subgroups('subgroup-32', 32);
+const SUBGROUP_BYTES = bytes(SUBGROUP);
+const SUBGROUP_32_BYTES = bytes(SUBGROUP_32);
+
+/**
+ * Products of fewer bytes, where matrix units are to round x to binary16 as soon as there are more tokens: 16 bits of the
+ * largest of 32 columns are several times finer.
+ */
+const ROUNDED: Variant = {
+  ...SUBGROUP_32_BYTES,
+  name: 'subgroup-32-rounded',
+  constants: { ...SUBGROUP_32_BYTES.constants, ROUNDED: true },
+  available: (caps) => caps.matrixUnits && SUBGROUP_32_BYTES.available(caps),
 };
 
-/** Invocations that are to be there before a workgroup takes more rows: what large GPUs need to be busy. */
-const BUSY = 81_920;
+const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
 
-/** Invocations that take several units in turn. */
-const LONG_WORKGROUP = 128;
+/**
+ * Invocations of all workgroups: 28 subgroups of 32 on each of 132 processors, which is what registers leave room for. More
+ * would be a second round, of which the last workgroups leave most of the GPU idle.
+ */
+const ROUND = 132 * 28 * 32;
+
+/** Workgroup memory that WebGPU guarantees, in words. */
+const MEMORY = 4096;
+
+/** Invocations of workgroups whose invocations take several units in turn. */
+const LONG_WORKGROUPS = [192, 160, 128];
+
+/** Fours of rows of such workgroups: their sums stay in registers, where x as floats takes more of these than as bytes. */
+const LONG_QUADS = { bytes: 3, floats: 1 };
 
 /** Invocations of a workgroup: one for each unit, if a workgroup may have so many. */
 function workgroup(p: LinearParams): number {
   const units = ceilDiv(p.K, 32);
   const WG = evenWorkgroup(units);
-  return units <= WG ? WG : LONG_WORKGROUP;
+  if (units <= WG) return WG;
+  const taken = (size: number) => ceilDiv(units, size) * size;
+  return hasBytes(p.format)
+    ? LONG_WORKGROUPS.reduce((best, size) => (taken(size) < taken(best) ? size : best))
+    : 128;
 }
 
-/** Fours of rows of a workgroup. More share the work on x; fewer leave more workgroups, and sums in registers. */
+/** Fours of rows of a workgroup: as few as leave one round, since all that they share is the work on x. */
 function quads(p: LinearParams): number {
   const [fours, tiles] = linearWorkgroups(p, 4);
   const WG = workgroup(p);
-  // x as floats takes more registers than as bytes.
-  const once = hasBytes(p.format) ? { short: 8, long: 2 } : { short: 4, long: 1 };
-  let most = ceilDiv(p.K, 32) <= WG ? once.short : once.long;
-  while (most > 1 && (fours / most) * tiles * WG < BUSY) most /= 2;
-  return most;
+  const wanted = ceilDiv(fours * tiles * WG, ROUND);
+  if (ceilDiv(p.K, 32) > WG) return Math.min(wanted, LONG_QUADS[hasBytes(p.format) ? 'bytes' : 'floats']);
+  // Sums of every part, of which there may be one for four invocations, beside what choosing experts takes.
+  const routing = p.source.kind === 'routed' ? p.source.routing : { experts: 0, topK: 0 };
+  const free = MEMORY - ceilDiv(routing.experts, 4) * 4 - 2 * routing.topK;
+  return Math.max(1, Math.min(wanted, Math.floor((free / (WG / 4) - 1) / 4)));
+}
+
+/** Whether the rows of every expert are a multiple of four. */
+const fours = (p: LinearParams): boolean => p.shard.rowCount % 4 === 0 && sharedRows(p.source) % 4 === 0;
+
+/**
+ * Rounded activations: errors of K products within ±1 add up like a random walk; a norm makes activations larger, SwiGLU
+ * multiplies two such sums.
+ */
+function tolerance(p: LinearParams, variant: Variant): Tolerance {
+  const exact = { abs: 2e-5, rel: 2e-5, cosine: 1e-9 };
+  if (variant.constants?.ROUNDED !== true || !hasBytes(p.format)) return exact;
+  const more = (p.norm === 'rms' ? 2 : 1) * (p.out === 'swiglu' ? 4 : 1);
+  return { ...exact, abs: exact.abs + 2 ** -15 * more * Math.sqrt(p.K), cosine: 1e-8 };
 }
 
 export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec_units',
   summary:
     'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
-  variants: [SUBGROUP_BYTES, SUBGROUP, WORKGROUP],
-  libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, variant === SUBGROUP_BYTES)),
+  variants: [...BYTES, SUBGROUP_32, SUBGROUP, WORKGROUP],
+  libs: (p, variant) =>
+    linearLibs(
+      p,
+      true,
+      ownLibs(
+        p,
+        p.buffers,
+        BYTES.some(({ name }) => name === variant.name),
+      ),
+    ),
   check(p) {
     linearCheck('matvec_units', p);
     if (isPlain(p.format)) {
@@ -80,13 +140,13 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
     }
     if (p.tile !== 1) throw new KernelError('matvec_units', `tile: expected 1, got ${p.tile}`, { params: p });
   },
-  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), ...linearConstants(p) }),
+  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), FOURS: fours(p), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p) => linearWorkgroups(p, 4 * quads(p)),
   reference: linearReference,
   cost: linearCost,
-  tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
+  tolerance,
   inputs: linearInputs,
   shapes: {
     test: [...formatShapes(1, 1), ...unitShapes()],

@@ -14,6 +14,7 @@ import {
   type Tolerance,
   toleranceOf,
   type Values,
+  type Variant,
 } from './kernel.ts';
 
 /** A small, fast, seeded generator of numbers in [0, 1) (splitmix-style mixing of a counter). */
@@ -147,12 +148,13 @@ export function valuesIo(
 export function compare<P>(
   kernel: AnyKernel,
   p: P,
+  variant: Variant,
   input: KernelCase,
   want: Readonly<Record<string, Values>>,
   got: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
 ): string | undefined {
   const specs: Readonly<Record<string, BindingSpec>> = kernel.bindings(p);
-  const tolerance = toleranceOf(kernel, p);
+  const tolerance = toleranceOf(kernel, p, variant);
   for (const [name, values] of Object.entries(want)) {
     const spec = specs[name];
     const fault = compareBinding(spec, tolerance, input.values[name], values, decodeValues(spec, got[name]));

@@ -71,7 +71,7 @@ async function testVariant(executor: GpuExecutor, { kernel, variant, formats }: 
   for (const { name, params } of selfTestShapes({ kernel, formats })) {
     const input = makeCase(kernel, params, 1);
     const got = await runKernel(executor.gpu, executor.pipelines, kernel, params, variant, input.bytes);
-    const fault = compare(kernel, params, input, expected(kernel, params, input), got);
+    const fault = compare(kernel, params, variant, input, expected(kernel, params, input), got);
     if (fault === undefined) continue;
     throw new KernelError(
       kernel.name,

@@ -7,18 +7,20 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
-// load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
+// AHEAD, load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
 const QUADS: u32 = 1u;      // four rows each
+const FOURS: bool = true;   // whether the rows of every expert are a multiple of four
+const ROUNDED: bool = false;  // whether unit_bytes may round x to 16 bits
 const K: u32 = 64u;         // columns of w
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
 const TOKENS: u32 = 1u;
 const BLOCKS: u32 = (K + 7u) / 8u;
 const UNITS: u32 = (K + 31u) / 32u;
-const SUMS: u32 = (QUADS + 1u) * 4u;  // of a part: those of the rows, then the sum of squares
+const SUMS: u32 = QUADS * 4u + 1u;  // of a part: those of the rows, then the sum of squares
 
 struct Params {
   tokens: u32,        // result rows (dense)
@@ -53,16 +55,29 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   var squares = 0.0;
   if (UNITS <= WG) {
     let owns = invocation < UNITS;
+    // In blocks of their own: compilers keep loads where they are asked for then, before x is made ready.
+    var words: WordsQuad;
+    if (AHEAD && owns) {
+      words = load_quad(buffer, K, rows_from(base, first, row_count), invocation);
+    }
     var own: Own;
     if (owns) {
       let slots = load_slots(0u, item.x_row, invocation);
       squares = slots.squares;
       own = own_of(slots);
     }
-    for (var q = 0u; q < QUADS; q++) {
-      var sums = vec4<f32>(0.0);
+    var sums = vec4<f32>(0.0);
+    if (owns) {
+      if (!AHEAD) {
+        words = load_quad(buffer, K, rows_from(base, first, row_count), invocation);
+      }
+      sums = quad_dot(words, invocation, own);
+    }
+    keep(0u, sums, part);
+    for (var q = 1u; q < QUADS; q++) {
+      sums = vec4<f32>(0.0);
       if (owns) {
-        sums = quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), invocation), own);
+        sums = quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), invocation), invocation, own);
       }
       keep(q, sums, part);
     }
@@ -73,7 +88,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
       squares += slots.squares;
       let own = own_of(slots);
       for (var q = 0u; q < QUADS; q++) {
-        sums[q] += quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), unit), own);
+        sums[q] += quad_dot(load_quad(buffer, K, rows_from(base, first + q * 4u, row_count), unit), unit, own);
       }
     }
     for (var q = 0u; q < QUADS; q++) {
@@ -81,7 +96,10 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     }
   }
   if (NORMED) {
-    keep(QUADS, vec4<f32>(squares, 0.0, 0.0, 0.0), part);
+    let sum = part_sum(vec4<f32>(squares, 0.0, 0.0, 0.0), QUADS, part);
+    if (part.lane == 0u) {
+      partial[part.index * SUMS + QUADS * 4u] = sum;
+    }
   }
   workgroupBarrier();
 
@@ -103,8 +121,11 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   }
 }
 
-// Four rows of a buffer, the last of an expert again beyond its end.
+// Four rows of a buffer. Beyond the end of an expert they are others, whose sums are not written: the last four, or the last.
 fn rows_from(base: u32, row: u32, row_count: u32) -> vec4<u32> {
+  if (FOURS) {
+    return base + min(row, row_count - 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+  }
   return base + min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row_count - 1u));
 }
 

@@ -31,7 +31,7 @@ describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
     const input = makeCase(kernel, params, 1);
     const [variant] = kernel.variants;
     const got = await runKernel(gpu!, emulatedPipelines(gpu!.device), kernel, params, variant, input.bytes);
-    expect(compare(kernel, params, input, expected(kernel, params, input), got)).toBeUndefined();
+    expect(compare(kernel, params, variant, input, expected(kernel, params, input), got)).toBeUndefined();
   });
 
   it('weights beyond the range of binary16 become its largest', async () => {
@@ -53,7 +53,7 @@ describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
     const all = gpu!.caps.matrixUnits ? [pipelines, new PipelineCache(gpu!.device)] : [pipelines];
     for (const some of all) {
       const got = await runKernel(gpu!, some, matmul_matrix, params, variant, input.bytes);
-      expect(compare(matmul_matrix, params, input, want, got)).toBeUndefined();
+      expect(compare(matmul_matrix, params, variant, input, want, got)).toBeUndefined();
     }
   });
 });

@@ -2,6 +2,7 @@
 const BYTES_FACTOR: f32 = 1.0;
 const BYTES_OFFSET: f32 = OFFSET - 4.0;
 const WHOLE_QUADS: bool = false;
+const FEW_WORDS: bool = true;
 
 fn bytes_near(u: Unit) -> vec4<u32> {
   let v = vec4<u32>(u.lo.x, u.lo.x >> 8u, u.lo.y, u.lo.y >> 8u);

@@ -2,6 +2,7 @@
 const BYTES_FACTOR: f32 = 1.0;
 const BYTES_OFFSET: f32 = OFFSET - 64.0;
 const WHOLE_QUADS: bool = false;
+const FEW_WORDS: bool = false;
 
 fn bytes_near(u: Unit) -> vec4<u32> {
   let v = (u.lo >> vec4<u32>(2u)) & vec4<u32>(0x0f0f0f0fu);

@@ -32,13 +32,13 @@ fn add_item(
   // Both from one text: compiling takes long where there are several.
   for (var i = 0u; i < 2u; i++) {
     let four = select(ahead, behind, i == 1u);
-    var quad: UnitQuad;
+    var quad: WordsQuad;
     if (is_share) {
       quad = quad_in(SHARED, SHARE_K, params.row_begin + four, unit);
     } else {
       quad = load_quad(buffer_of(expert - params.expert_begin), K, four, unit);
     }
-    let sums = weight * quad_dot(quad, own);
+    let sums = weight * quad_dot(quad, unit, own);
     if (i == 0u) {
       *near += sums;
     } else {

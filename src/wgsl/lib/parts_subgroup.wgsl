@@ -1,5 +1,8 @@
 // Entry point whose workgroup is cut into parts that sum through subgroup operations: a subgroup each or, of larger ones,
 // 32 neighbours. The kernel gives WG, a multiple of 32, and run().
+//
+// --- specialised ---
+const PART_LEAST: u32 = 4u;  // members of the smallest parts
 
 // local_invocation_index, for library files that are not handed it.
 var<private> invocation: u32;
@@ -7,11 +10,8 @@ var<private> invocation: u32;
 struct Part {
   index: u32,  // which part of the workgroup
   lane: u32,   // which member of the part
-  size: u32,   // members, 4 to 32
+  size: u32,   // members, PART_LEAST to 32
 }
-
-// Members of the smallest parts.
-const PART_LEAST: u32 = 4u;
 
 @compute @workgroup_size(WG)
 fn main(

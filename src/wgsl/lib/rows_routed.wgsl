@@ -13,12 +13,19 @@ struct Item {
   y_row: u32,
 }
 
+// Which item of its token a tile is. The shared expert's comes first: nothing has to be chosen for it, so that its weights are
+// on their way while other workgroups choose.
+fn choice_of(tile: u32) -> u32 {
+  return select(tile, tile + TOP_K, WITH_SHARED) % EACH;
+}
+
 fn tile_expert(tile: u32) -> u32 {
-  if (WITH_SHARED && tile % EACH == TOP_K) {
+  let choice = choice_of(tile);
+  if (WITH_SHARED && choice == TOP_K) {
     return EXPERTS;
   }
   route_token(tile / EACH, false);
-  return workgroupUniformLoad(&routed_experts[tile % EACH]);
+  return workgroupUniformLoad(&routed_experts[choice]);
 }
 
 fn tile_rows(expert: u32) -> u32 {
@@ -26,5 +33,5 @@ fn tile_rows(expert: u32) -> u32 {
 }
 
 fn tile_item(tile: u32, i: u32) -> Item {
-  return Item(i == 0u, tile / EACH, tile);
+  return Item(i == 0u, tile / EACH, tile - tile % EACH + choice_of(tile));
 }

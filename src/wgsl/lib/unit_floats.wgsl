@@ -1,6 +1,9 @@
 // Products of units with x as floats.
 alias Own = Slots;
 
+// As floats x takes so many registers that words of weights beside it cost more than waiting for them.
+const AHEAD: bool = false;
+
 fn own_of(slots: Slots) -> Own {
   return slots;
 }
