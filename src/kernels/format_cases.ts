@@ -127,6 +127,7 @@ export function unitShapes(): Shape<LinearParams>[] {
         ...{ format: 'q8_0', out: 'swiglu', norm: 'rms' },
       }),
     ),
+    shape('as many rows a workgroup as may be, norm', dense(75, 7168, 500, { ...int4, norm: 'rms' }), true),
   ];
 }
 

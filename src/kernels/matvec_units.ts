@@ -70,6 +70,12 @@ const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
  */
 const ROUND = 132 * 28 * 32;
 
+/** Rounds that are better for experts that are chosen on the spot: more workgroups hide that choosing takes time. */
+const CHOSEN = 1.4;
+
+/** The same for formats whose levels are looked up, which keep processors busier than memory; and their most fours of rows. */
+const LOOKED_UP = { rounds: 2, most: 4 };
+
 /** Workgroup memory that WebGPU guarantees, in words. */
 const MEMORY = 4096;
 
@@ -90,16 +96,20 @@ function workgroup(p: LinearParams): number {
     : 128;
 }
 
-/** Fours of rows of a workgroup: as few as leave one round, since all that they share is the work on x. */
+/** Fours of rows of a workgroup: as few as leave one round or, where that would be too many, as few rounds as may be. */
 function quads(p: LinearParams): number {
   const [fours, tiles] = linearWorkgroups(p, 4);
   const WG = workgroup(p);
-  const wanted = ceilDiv(fours * tiles * WG, ROUND);
-  if (ceilDiv(p.K, 32) > WG) return Math.min(wanted, LONG_QUADS[hasBytes(p.format) ? 'bytes' : 'floats']);
+  const looksUp = !hasBytes(p.format) && p.format !== 'fp8';
+  const rounds = (p.source.kind === 'routed' ? CHOSEN : 1) * (looksUp ? LOOKED_UP.rounds : 1);
+  const wanted = Math.ceil((fours * tiles * WG) / ROUND / rounds);
+  const fill = (most: number) => ceilDiv(wanted, ceilDiv(wanted, most));
+  if (ceilDiv(p.K, 32) > WG) return fill(LONG_QUADS[hasBytes(p.format) ? 'bytes' : 'floats']);
+  if (looksUp) return Math.min(wanted, LOOKED_UP.most);
   // Sums of every part, of which there may be one for four invocations, beside what choosing experts takes.
   const routing = p.source.kind === 'routed' ? p.source.routing : { experts: 0, topK: 0 };
   const free = MEMORY - ceilDiv(routing.experts, 4) * 4 - 2 * routing.topK;
-  return Math.max(1, Math.min(wanted, Math.floor((free / (WG / 4) - 1) / 4)));
+  return fill(Math.max(1, Math.floor((free / (WG / 4) - 1) / 4)));
 }
 
 /** Whether the rows of every expert are a multiple of four. */

@@ -1,3 +1,6 @@
+import { describe, expect, it } from 'vitest';
+import { dense, type LinearParams } from '../../src/kernels/linear.ts';
+import { routed } from '../../src/kernels/linear_cases.ts';
 import { matvec_units } from '../../src/kernels/matvec_units.ts';
 import { testKernel } from '../harness.ts';
 
@@ -13,4 +16,41 @@ testKernel({
       constants: { ...variant.constants, PART_LEAST: 4 },
       available: (caps) => caps.subgroups && caps.packedDots === true,
     })),
+});
+
+describe('workgroups of matvec_units', () => {
+  const layoutOf = (p: LinearParams) => matvec_units.constants(p) as { WG: number; QUADS: number };
+
+  it('keep their sums within the memory that WebGPU guarantees, subgroups of four included', () => {
+    const routing = { experts: 288, topK: 8, renormalise: true };
+    for (const format of ['q8_0', 'q4_k', 'iq4_nl'] as const) {
+      for (const K of [256, 1280, 4096, 7168, 8192, 18432]) {
+        for (const N of [4, 2560, 36864, 128815]) {
+          for (const [p, choosing] of [
+            [dense(N, K, 1, { format }), 0],
+            [routed(routing, N, K, 4, { format }), 4 * routing.experts + 8 * routing.topK],
+          ] as const) {
+            const { WG, QUADS } = layoutOf(p);
+            expect((QUADS * 4 + 1) * (WG / 4) * 4 + choosing).toBeLessThanOrEqual(16 * 1024);
+          }
+        }
+      }
+    }
+  });
+
+  it('fill rounds and leave none nearly empty', () => {
+    const invocations = (N: number, K: number) => {
+      const p = dense(N, K, 1, { format: 'q4_k' });
+      return matvec_units.workgroups(p, 32)[0] * layoutOf(p).WG;
+    };
+    const round = 132 * 28 * 32;
+    for (const [N, K, rounds] of [
+      [36864, 7168, 1],
+      [7168, 18432, 1],
+      [128815, 7168, 4],
+    ]) {
+      expect(invocations(N, K)).toBeLessThanOrEqual(rounds * round);
+      expect(invocations(N, K)).toBeGreaterThan(0.95 * rounds * round);
+    }
+  });
 });
