@@ -4,6 +4,7 @@ import { KERNELS } from '../kernels/index.ts';
 import type { AnyKernel, Capabilities, Variant } from '../kernels/kernel.ts';
 import type { LinearParams } from '../kernels/linear.ts';
 import { isPlain } from '../tensor.ts';
+import type { ConvertTarget } from '../weights/convert_plan.ts';
 import { isLinear, plannedLayers } from './layers.ts';
 
 /** One kernel at one shape. */
@@ -19,6 +20,9 @@ export interface CaseOptions {
   /** Part of a kernel's or a shape's name, in any case; all when absent. */
   readonly filter?: string | undefined;
   readonly shapes: 'real' | 'small' | 'all';
+  /** Only linear layers, of this preset, or with weights as they are after this conversion. */
+  readonly preset?: string | undefined;
+  readonly format?: ConvertTarget | undefined;
   /** Tokens of the linear layers. */
   readonly batches: readonly number[];
   /** Also the variants, and the shapes of linear kernels, that plans do not use. */
@@ -29,19 +33,24 @@ export interface CaseOptions {
  * The cases in the order of the kernels: linear layers as plans run them at each batch, everything else, layers of
  * compressed weights too, at its benchmark shapes. Kernels that the adapter cannot run are left out.
  *
- * @throws InputError listing the kernels when nothing matches the filter; KernelError for batches that the adapter has
- *   no room for.
+ * @throws InputError listing the kernels when nothing matches the filter; ConfigError when there is no such preset;
+ *   KernelError for batches that the adapter has no room for.
  */
 export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[] {
   const sets = options.shapes === 'all' ? (['real', 'small'] as const) : [options.shapes];
-  const planned = sets.flatMap((set) => options.batches.flatMap((batch) => plannedLayers(caps, set, batch)));
+  const { preset, format } = options;
+  const models = preset === undefined ? sets : [{ preset }];
+  const planned = models.flatMap((model) =>
+    options.batches.flatMap((batch) => plannedLayers(caps, model, batch, format)),
+  );
+  const onlyPlanned = preset !== undefined || format !== undefined;
   const cases = KERNELS.flatMap((kernel) => {
     const available = kernel.variants.filter((variant) => variant.available(caps));
     const used = options.variants ? available : available.slice(0, 1);
     const layers = planned.filter(({ call }) => call.kernel === kernel);
     const own = kernel.shapes.bench.filter(
       ({ params, set = 'real' }) =>
-        sets.some((wanted) => wanted === set) && (options.variants || !isPlanned(params)),
+        !onlyPlanned && sets.some((wanted) => wanted === set) && (options.variants || !isPlanned(params)),
     );
     const shapes = [...layers.map(({ name, call }) => ({ name, params: call.params })), ...own];
     return shapes.flatMap(({ name, params }) =>

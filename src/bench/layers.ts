@@ -2,10 +2,12 @@
 import { preset } from '../config/index.ts';
 import type { Capabilities } from '../kernels/kernel.ts';
 import { PAGE } from '../kernels/paged.ts';
+import { cacheShape } from '../model/cache.ts';
 import type { KernelCall } from '../model/plan.ts';
 import { planDecode } from '../model/plans.ts';
+import type { ConvertTarget } from '../weights/convert_plan.ts';
 import { weightLayout } from '../weights/layout.ts';
-import { cutLayers } from './synthetic_model.ts';
+import { cutLayers, formatsOf } from './synthetic_model.ts';
 
 /** A call of a decoding step, named after what it computes. */
 export interface PlannedLayer {
@@ -17,25 +19,32 @@ export interface PlannedLayer {
 const MODELS = { real: 'step3', small: 'step3-mini' } as const;
 
 /**
- * The linear layers of one dense layer, one mixture of experts and the head, for `batch` sequences. Of a layer whose
- * weights are spread over several buffers, the first.
+ * The linear layers of one dense layer, one mixture of experts and the head of a preset, or of that of a set, for `batch`
+ * sequences. `format`: with weights as they are after a conversion. Of a layer whose weights are spread over several
+ * buffers, the first.
  *
- * @throws KernelError when the adapter has no room for such a batch.
+ * @throws ConfigError when there is no such preset; KernelError when the adapter has no room for such a batch.
  */
-export function plannedLayers(caps: Capabilities, set: 'real' | 'small', batch: number): PlannedLayer[] {
-  const whole = preset(MODELS[set]);
+export function plannedLayers(
+  caps: Capabilities,
+  model: 'real' | 'small' | { readonly preset: string },
+  batch: number,
+  format?: ConvertTarget,
+): PlannedLayer[] {
+  const whole = preset(typeof model === 'string' ? MODELS[model] : model.preset);
   const moe = whole.moe_layers[0];
   const config = cutLayers(whole, moe + 1);
-  const layout = weightLayout(config, () => ({ format: config.torch_dtype ?? 'bf16' }), caps.maxBindingBytes);
-  const cache = { sequences: batch, maxContext: PAGE, pages: batch, kv: 'f16' } as const;
+  const layout = weightLayout(config, formatsOf(config, format), caps.maxBindingBytes);
+  const cache = cacheShape(config, 0, { sequences: batch, maxContext: PAGE, kv: 'f16', together: 1 });
   const plan = planDecode(config, { layout, cache, caps, deterministic: false }, batch, PAGE);
   const found = new Map<string, PlannedLayer>();
   for (const call of plan.calls) {
     if (!isLinear(call.params) || !(call.layer === undefined || call.layer === 0 || call.layer === moe))
       continue;
     const what = call.label.replace(/^layers\.\d+\./, '');
-    const name = `${what} ${shapeText(call.params as LinearLike)}, batch ${batch}`;
-    const key = `${call.kernel.name} ${what}`;
+    const linear = call.params as LinearLike;
+    const name = `${what} ${shapeText(linear)}, batch ${batch}${format === undefined ? '' : `, ${linear.format}`}`;
+    const key = `${call.kernel.name} ${what} ${linear.N}x${linear.K}`;
     if (!found.has(key)) found.set(key, { name, call });
   }
   return [...found.values()];
@@ -43,6 +52,7 @@ export function plannedLayers(caps: Capabilities, set: 'real' | 'small', batch: 
 
 /** What the parameters of all kernels over shards of weights have. */
 interface LinearLike {
+  readonly format: string;
   readonly N: number;
   readonly K: number;
   readonly shard: { readonly expertCount: number; readonly rowCount: number };

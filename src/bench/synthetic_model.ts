@@ -13,13 +13,16 @@ import { loadFrequencies } from '../runtime/load.ts';
 import { Model } from '../runtime/model.ts';
 import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
 import { isPlain, padRow } from '../tensor.ts';
-import { shardName, weightLayout } from '../weights/layout.ts';
+import { type ConvertTarget, targetFormats } from '../weights/convert_plan.ts';
+import { type FormatOf, shardName, weightLayout } from '../weights/layout.ts';
 
 /** Size of a synthetic model's cache, and what is told of its making. */
 export interface SyntheticOptions {
   readonly maxContext: number;
   readonly maxBatch: number;
   readonly kv: KvFormat;
+  /** Weights as they are after a conversion to this. Default: those of the configuration. */
+  readonly format?: ConvertTarget | undefined;
   readonly selfTestStore?: SelfTestStore | undefined;
   /** Called with the number of matrices filled so far and in all. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -65,8 +68,7 @@ export async function syntheticModel(
     if (maxContext > config.max_seq_len) {
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }
-    const format: RowFormat = { format: config.torch_dtype ?? 'bf16' };
-    const layout = weightLayout(config, () => format, executor.caps.maxBindingBytes);
+    const layout = weightLayout(config, formatsOf(config, options.format), executor.caps.maxBindingBytes);
     const cache = cacheShape(config, 0, { sequences: maxBatch, maxContext, kv, together: 1 });
     const planning = { layout, cache, caps: executor.caps, deterministic: false };
     const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: 1 });
@@ -102,6 +104,13 @@ export async function syntheticModel(
     executor.dispose();
     throw error;
   }
+}
+
+/** Formats of the weights of a configuration: its own, or those after a conversion. */
+export function formatsOf(config: ModelConfig, target: ConvertTarget | undefined): FormatOf {
+  if (target !== undefined) return targetFormats(config, target);
+  const format: RowFormat = { format: config.torch_dtype ?? 'bf16' };
+  return () => format;
 }
 
 /** Rows that keep the variance of what they are multiplied with; padding is zero. */

@@ -10,6 +10,7 @@ import type { KvFormat } from '../kernels/paged.ts';
 import { openDevice } from '../runtime/device.ts';
 import type { Model } from '../runtime/model.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
+import type { ConvertTarget } from '../weights/convert_plan.ts';
 import {
   appendLine,
   type BenchFlags,
@@ -22,7 +23,7 @@ import {
 } from './bench_report.ts';
 import { formatBytes } from './figures.ts';
 import { readConfigFile } from './json_file.ts';
-import { commonOptions, integer, kvOption, openModel } from './options.ts';
+import { commonOptions, formatOption, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
 
 interface DecodeFlags extends BenchFlags {
@@ -30,6 +31,7 @@ interface DecodeFlags extends BenchFlags {
   readonly preset?: string;
   readonly config?: string;
   readonly layers?: number;
+  readonly format?: ConvertTarget;
   readonly batches: readonly number[];
   readonly contexts: readonly number[];
   readonly steps: number;
@@ -50,6 +52,7 @@ export function benchDecodeCommand(): Command {
     )
     .option('--config <file>', 'the same for a config.json of Step-3 or Step-3.5, or the folder that has it')
     .option('--layers <n>', 'only the first n layers of these', integer(1))
+    .addOption(formatOption('weights of these'))
     .option('--batches <list>', 'sequences at a time', counts, [1, 4])
     .option('--contexts <list>', 'positions that the first step attends to', counts, [256, 1024])
     .option('--steps <n>', `steps that are counted, after ${WARM_STEPS} that are not`, integer(1), 32)
@@ -131,18 +134,24 @@ async function run(flags: DecodeFlags): Promise<void> {
 
 /** The model that the flags name: a checkpoint, or a configuration whose weights are a pattern. */
 function source(flags: DecodeFlags): { name: string; config?: ModelConfig } {
-  const beside = (option: string, names: readonly ('preset' | 'config' | 'layers')[]) => {
+  const beside = (option: string, names: readonly ('preset' | 'config' | 'layers' | 'format')[]) => {
     const other = names.find((name) => flags[name] !== undefined);
     if (other !== undefined) throw new InputError(other, `no such option beside ${option}`, flags[other]);
   };
   if (flags.model !== undefined) {
-    beside('--model', ['preset', 'config', 'layers']);
+    beside('--model', ['preset', 'config', 'layers', 'format']);
     return { name: flags.model };
   }
   if (flags.config !== undefined) beside('--config', ['preset']);
   const { name, config } = flags.config === undefined ? named(flags.preset) : configured(flags.config);
-  if (flags.layers === undefined) return { name, config };
-  return { name: `${name} (${flags.layers} layers)`, config: cutLayers(config, flags.layers) };
+  const about = [
+    ...(flags.layers === undefined ? [] : [`${flags.layers} layers`]),
+    ...(flags.format === undefined ? [] : [flags.format]),
+  ];
+  return {
+    name: about.length === 0 ? name : `${name} (${about.join(', ')})`,
+    config: flags.layers === undefined ? config : cutLayers(config, flags.layers),
+  };
 }
 
 const named = (name = DEFAULT_PRESET) => ({ name, config: preset(name) });
@@ -165,6 +174,7 @@ async function open(flags: DecodeFlags, { name, config }: ReturnType<typeof sour
       maxContext,
       maxBatch,
       kv: flags.kv,
+      format: flags.format,
       selfTestStore: cacheFolderStore(),
       onProgress: (done, total) => bar.update(done, total),
     });

@@ -4,8 +4,10 @@ import { benchCases, DEFAULT_BATCHES } from '../bench/cases.ts';
 import { benchKernels, type KernelRow } from '../bench/kernels.ts';
 import { GpuClock } from '../bench/timing.ts';
 import { type Compared, type ErrorSummary, summarise } from '../bench/validate.ts';
+import { PRESETS } from '../config/index.ts';
 import { openDevice } from '../runtime/device.ts';
 import { PipelineCache } from '../runtime/pipelines.ts';
+import type { ConvertTarget } from '../weights/convert_plan.ts';
 import {
   appendLine,
   type BenchCard,
@@ -19,7 +21,7 @@ import {
 } from './bench_report.ts';
 import { EXIT } from './errors.ts';
 import { table } from './figures.ts';
-import { commonOptions } from './options.ts';
+import { commonOptions, formatOption } from './options.ts';
 import { rowPredictor } from './prediction_rows.ts';
 import { progress } from './progress.ts';
 import { summaryJson } from './validate_report.ts';
@@ -29,6 +31,8 @@ interface KernelFlags extends BenchFlags {
   readonly filter?: string;
   readonly shapes: 'real' | 'small' | 'all';
   readonly batch: readonly number[];
+  readonly preset?: string;
+  readonly format?: ConvertTarget;
   readonly variants?: true;
 }
 
@@ -45,6 +49,8 @@ export function benchKernelsCommand(): Command {
         .choices(['real', 'small', 'all'])
         .default('real'),
     )
+    .option('--preset <name>', `only the linear layers, of: ${Object.keys(PRESETS).join(', ')}`)
+    .addOption(formatOption('only the linear layers, with weights'))
     .option('--batch <list>', 'tokens of the linear layers', counts, [...DEFAULT_BATCHES])
     .option('--variants', 'also variants, and shapes of linear kernels, that plans do not use')
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
@@ -61,7 +67,8 @@ reached in the same run. Where the adapter is calibrated, the last columns are w
 that is off (predicted / measured - 1). The last line is one JSON object, and with --json the only one.
 
 Example:
-  step3 bench kernels --filter matvec --batch 1,4 --output kernels.jsonl`,
+  step3 bench kernels --filter matvec --batch 1,4 --output kernels.jsonl
+  step3 bench kernels --preset step35-flash --format q4_k --batch 1`,
     )
     .action(run);
 }
@@ -73,6 +80,8 @@ async function run(flags: KernelFlags): Promise<void> {
     const cases = benchCases(gpu.caps, {
       filter: flags.filter,
       shapes: flags.shapes,
+      preset: flags.preset,
+      format: flags.format,
       batches: flags.batch,
       variants: flags.variants === true,
     });

@@ -8,6 +8,7 @@ import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_m
 import type { Model } from '../runtime/model.ts';
 import type { SamplingOptions } from '../runtime/sampling.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
+import { TARGETS } from '../weights/convert_plan.ts';
 import { explainWait, progress } from './progress.ts';
 
 /** Options of every command. */
@@ -85,6 +86,11 @@ export function kvOption(kv: KvFormat): Option {
   return new Option('--kv <format>', 'storage of keys and values; fp8 is e4m3 with a scale per row')
     .choices(KV_FORMATS)
     .default(kv);
+}
+
+/** Formats of weights that are a pattern; `what` begins the description. */
+export function formatOption(what: string): Option {
+  return new Option('--format <format>', `${what} as step3 convert would leave them`).choices(TARGETS);
 }
 
 /** Adds the choice of device and arithmetic. */

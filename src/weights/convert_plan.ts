@@ -1,10 +1,13 @@
 /** Which format each weight of a model gets when it is converted. */
 import type { ModelConfig } from '../config/index.ts';
+import { WeightError } from '../errors.ts';
+import type { RowFormat } from '../formats/index.ts';
 import type { WeightFormat } from '../tensor.ts';
 import { FP8_BLOCK } from './encode/fp8.ts';
 import { INT4_GROUP } from './encode/int4.ts';
 import { ggmlTypeOf } from './ggml_types.ts';
-import type { TensorSpec } from './names.ts';
+import type { FormatOf } from './layout.ts';
+import { expectedTensors, type TensorSpec } from './names.ts';
 
 /** What a model can be converted to. */
 export const TARGETS = ['bf16', 'fp8', 'int4', 'q8_0', 'q4_0', 'q4_k'] as const;
@@ -39,6 +42,21 @@ export function targetFormat(config: ModelConfig, target: ConvertTarget, spec: T
   if (target === 'int4') return KEPT.test(name) || cols % INT4_GROUP !== 0 ? 'bf16' : 'int4';
   const routed = /\.moe\.(gate|up|down)_proj\.weight$/.test(name);
   return routed || config.architecture === 'step3' ? 'fp8' : 'bf16';
+}
+
+/** The formats of all weights of a model that is converted, as its layout asks for them. */
+export function targetFormats(config: ModelConfig, target: ConvertTarget): FormatOf {
+  const groups: Partial<Record<WeightFormat, number>> = { fp8: FP8_BLOCK, int4: INT4_GROUP };
+  const rowOf = (spec: TensorSpec): RowFormat => {
+    const format = targetFormat(config, target, spec);
+    return { format, group: groups[format] };
+  };
+  const formats = new Map(expectedTensors(config).map((spec) => [spec.name, rowOf(spec)]));
+  return (tensor) => {
+    const found = formats.get(tensor);
+    if (found === undefined) throw new WeightError('weights', tensor, 'a tensor of the model', 'nothing');
+    return found;
+  };
 }
 
 /** `format`, or the next one that fits rows of `cols`. */

@@ -29,6 +29,24 @@ describe('cases', () => {
     }
   });
 
+  it('runs the layers of a preset, with weights as a conversion leaves them', () => {
+    const options = { ...ALL, shapes: 'real', batches: [1], preset: 'step35-flash' } as const;
+    const formats = (cases: ReturnType<typeof benchCases>) =>
+      Object.fromEntries(cases.map((c) => [c.shape, (c.params as LinearParams).format]));
+    const own = formats(benchCases(LARGE, options));
+    expect(own['lm_head 128896x4096, batch 1']).toBe('bf16');
+    const q4 = formats(benchCases(LARGE, { ...options, format: 'q4_k' }));
+    expect(q4['lm_head 128896x4096, batch 1, q8_0']).toBe('q8_0');
+    expect(q4['moe.gate 288x4096, batch 1, f32']).toBe('f32');
+    // Layers with full attention and those with a window have other widths.
+    const attention = Object.keys(q4).filter((name) => name.startsWith('o_proj'));
+    expect(attention).toEqual(['o_proj 4096x8192, batch 1, q4_k', 'o_proj 4096x12288, batch 1, q4_k']);
+    const fp8 = benchCases(LARGE, { ...ALL, shapes: 'small', batches: [1], format: 'fp8' });
+    expect(fp8.map((c) => c.kernel.name)).toContain('matvec_units');
+    for (const { kernel, params } of fp8) kernel.check(params);
+    expect(() => benchCases(LARGE, { ...options, preset: 'nothing' })).toThrow(/"nothing"/);
+  });
+
   it('filters by kernel and shape, and lists the kernels when nothing matches', () => {
     const some = benchCases(BASELINE, { ...ALL, filter: 'LM_head', batches: [1] });
     expect(some.length).toBeGreaterThan(0);

@@ -39,6 +39,20 @@ describe.skipIf(gpu === undefined)('a synthetic model', () => {
     expect(model.pages.whole.free).toBe(free);
   });
 
+  it('has weights as a conversion leaves them when asked to', async () => {
+    const own = await openDevice({ adapter: process.env.STEP3_ADAPTER });
+    const options = { maxContext: 40, maxBatch: 1, kv: 'f16', format: 'q8_0' } as const;
+    const quantised = await syntheticModel(own, cutLayers(preset('step35-tiny'), 2), options);
+    try {
+      const { plan } = await quantised.decodePlan(1, 1);
+      expect(plan.calls.map(({ kernel }) => kernel.name)).toContain('matvec_units');
+      const row = await benchDecode(quantised, { batch: 1, context: 20, steps: 4 }, CEILINGS);
+      expect(row.tokensPerSecond).toBeGreaterThan(0);
+    } finally {
+      quantised.dispose();
+    }
+  });
+
   it('refuses what it has no room for', async () => {
     const wanted = { batch: 1, context: 10, steps: 4 };
     await expect(benchDecode(model, { ...wanted, batch: 3 }, CEILINGS)).rejects.toThrow(/batch: .*at most 2/);

@@ -176,6 +176,8 @@ describe('wrong usage', () => {
   it.each([
     [['decode', '--preset', 'nothing'], 3, /preset: expected one of step3, /],
     [['decode', '--model', 'x', '--layers', '2'], 2, /layers: /],
+    [['decode', '--model', 'x', '--format', 'q8_0'], 2, /format: .*beside --model/],
+    [['kernels', '--format', 'q9_9'], 2, /q8_0, q4_0, q4_k/],
     [['decode', '--config', 'x', '--preset', 'step3-tiny'], 2, /preset: .*beside --config/],
     [['decode', '--config', '/no/such/file'], 3, /\/no\/such\/file: config: expected a readable file/],
     [
