@@ -13,10 +13,11 @@ import { openDevice } from '../runtime/device.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
+import type { ConvertTarget } from '../weights/convert_plan.ts';
 import { counts, printJson, say } from './bench_report.ts';
-import { calibrationFile, calibrationFor, rounded } from './calibration_store.ts';
+import { calibrationFile, calibrationFor, readCalibration, rounded } from './calibration_store.ts';
 import { table } from './figures.ts';
-import { type CommonFlags, commonOptions, integer, kvOption, openModel } from './options.ts';
+import { type CommonFlags, commonOptions, formatOption, integer, kvOption, openModel } from './options.ts';
 import { progress } from './progress.ts';
 import { scatterPlot, stackPlot } from './validate_plots.ts';
 import {
@@ -31,6 +32,7 @@ import {
 interface ValidateFlags extends CommonFlags {
   readonly model: string;
   readonly calibration?: string;
+  readonly format?: ConvertTarget;
   readonly batches: readonly number[];
   readonly contexts: readonly number[];
   readonly steps: number;
@@ -50,6 +52,7 @@ export function validateCommand(): Command {
       `checkpoint folders, or presets with weights that are a pattern (${Object.keys(PRESETS).join(', ')}), with :n for their first n layers; separated by commas`,
       'step3-small',
     )
+    .addOption(formatOption('weights of presets'))
     .option('--calibration <file>', "what step3 calibrate wrote (default: the adapter's in the cache folder)")
     .option('--batches <list>', 'sequences at a time', counts, [1, 4, 16, 64])
     .option(
@@ -85,11 +88,12 @@ async function run(flags: ValidateFlags): Promise<void> {
   try {
     for (const [at, name] of names.entries()) {
       const { model, contexts, spread } = await open(name, flags);
+      const named = flags.format === undefined ? name : `${name} (${flags.format})`;
       try {
         for (const context of contexts) {
           for (const batch of flags.batches) {
             const wanted = { batch, context, steps: flags.steps, spread };
-            steps.push({ model: name, ...(await validateStep(model, wanted, calibration)) });
+            steps.push({ model: named, ...(await validateStep(model, wanted, calibration)) });
             bar.update(Math.max(steps.length, at * flags.batches.length * flags.contexts.length), cases);
           }
         }
@@ -137,6 +141,8 @@ async function writeReport(
  */
 async function neededCalibration(flags: ValidateFlags): Promise<Calibration> {
   const checks = flags.unsafeFast !== true;
+  // What is no calibration is told before a device is opened.
+  if (flags.calibration !== undefined) await readCalibration(flags.calibration);
   const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
   try {
     const found = await calibrationFor(gpu, checks, flags.calibration);
@@ -157,6 +163,9 @@ async function open(
   const [base, layers] = name.split(':');
   const known = Object.hasOwn(PRESETS, base);
   if (!known) {
+    if (flags.format !== undefined) {
+      throw new InputError('format', `no such option for a checkpoint (${name})`, flags.format);
+    }
     const contexts = fitting(flags, await mostPositions(name));
     const maxContext = Math.max(...contexts) + flags.steps + WARM_STEPS;
     const device = { ...flags, selfTest: true, matrixUnits: true };
@@ -172,6 +181,7 @@ async function open(
       maxContext: Math.max(...contexts) + flags.steps + WARM_STEPS,
       maxBatch,
       kv: flags.kv,
+      format: flags.format,
       selfTestStore: cacheFolderStore(),
       onProgress: (done, total) => bar.update(done, total),
     });

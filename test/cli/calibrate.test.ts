@@ -128,6 +128,16 @@ describe.skipIf(gpu === undefined)('calibrate and validate', () => {
     expect((await step3([...validate, other])).stderr).toMatch(/other\.json: calibration: expected JSON/);
   }, 600_000);
 
+  it('refuses a format for weights that are there, and one that was not calibrated', async () => {
+    const validate = ['validate', '--calibration', file(), '--format', 'q8_0', '--contexts', '20', '--model'];
+    const there = await step3([...validate, 'weights/stories']);
+    expect(there.code).toBe(2);
+    expect(there.stderr).toMatch(/^step3: format: expected no such option for a checkpoint/m);
+    const missing = await step3([...validate, 'step3-small:1', '--batches', '1', '--output', folder]);
+    expect(missing.code).toBe(2);
+    expect(missing.stderr).toMatch(/^step3: .*q8_0/m);
+  }, 600_000);
+
   it('says how to calibrate where nothing is stored, in validate and after run', async () => {
     const validated = await step3(['validate', '--model', 'step3-tiny']);
     expect(validated.code).toBe(2);
