@@ -64,6 +64,8 @@ const ROUNDED: Variant = {
 
 const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
 
+const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
+
 /**
  * Invocations of all workgroups: 28 subgroups of 32 on each of 132 processors, which is what registers leave room for. More
  * would be a second round, of which the last workgroups leave most of the GPU idle.
@@ -79,21 +81,25 @@ const LOOKED_UP = { rounds: 2, most: 4 };
 /** Workgroup memory that WebGPU guarantees, in words. */
 const MEMORY = 4096;
 
-/** Invocations of workgroups whose invocations take several units in turn. */
-const LONG_WORKGROUPS = [192, 160, 128];
+/**
+ * Workgroups whose invocations take several units in turn: how many they may have, and their most fours of rows, whose sums
+ * stay in registers, where x as floats takes more of these than as bytes.
+ */
+const LONG = {
+  bytes: { workgroups: [192, 160, 128], most: 3 },
+  floats: { workgroups: [128], most: 1 },
+} as const;
 
-/** Fours of rows of such workgroups: their sums stay in registers, where x as floats takes more of these than as bytes. */
-const LONG_QUADS = { bytes: 3, floats: 1 };
+const longOf = (p: LinearParams) => LONG[hasBytes(p.format) ? 'bytes' : 'floats'];
 
-/** Invocations of a workgroup: one for each unit, if a workgroup may have so many. */
+/** Invocations of a workgroup: one for each unit, if a workgroup may have so many; else what leaves fewest idle. */
 function workgroup(p: LinearParams): number {
   const units = ceilDiv(p.K, 32);
   const WG = evenWorkgroup(units);
   if (units <= WG) return WG;
   const taken = (size: number) => ceilDiv(units, size) * size;
-  return hasBytes(p.format)
-    ? LONG_WORKGROUPS.reduce((best, size) => (taken(size) < taken(best) ? size : best))
-    : 128;
+  const sizes: readonly number[] = longOf(p).workgroups;
+  return sizes.reduce((best, size) => (taken(size) < taken(best) ? size : best));
 }
 
 /** Fours of rows of a workgroup: as few as leave one round or, where that would be too many, as few rounds as may be. */
@@ -104,7 +110,7 @@ function quads(p: LinearParams): number {
   const rounds = (p.source.kind === 'routed' ? CHOSEN : 1) * (looksUp ? LOOKED_UP.rounds : 1);
   const wanted = Math.ceil((fours * tiles * WG) / ROUND / rounds);
   const fill = (most: number) => ceilDiv(wanted, ceilDiv(wanted, most));
-  if (ceilDiv(p.K, 32) > WG) return fill(LONG_QUADS[hasBytes(p.format) ? 'bytes' : 'floats']);
+  if (ceilDiv(p.K, 32) > WG) return fill(longOf(p).most);
   if (looksUp) return Math.min(wanted, LOOKED_UP.most);
   // Sums of every part, of which there may be one for four invocations, beside what choosing experts takes.
   const routing = p.source.kind === 'routed' ? p.source.routing : { experts: 0, topK: 0 };
@@ -113,7 +119,7 @@ function quads(p: LinearParams): number {
 }
 
 /** Whether the rows of every expert are a multiple of four. */
-const fours = (p: LinearParams): boolean => p.shard.rowCount % 4 === 0 && sharedRows(p.source) % 4 === 0;
+const inFours = (p: LinearParams): boolean => p.shard.rowCount % 4 === 0 && sharedRows(p.source) % 4 === 0;
 
 /**
  * Rounded activations: errors of K products within ±1 add up like a random walk; a norm makes activations larger, SwiGLU
@@ -131,16 +137,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary:
     'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
   variants: [...BYTES, SUBGROUP_32, SUBGROUP, WORKGROUP],
-  libs: (p, variant) =>
-    linearLibs(
-      p,
-      true,
-      ownLibs(
-        p,
-        p.buffers,
-        BYTES.some(({ name }) => name === variant.name),
-      ),
-    ),
+  libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, usesBytes(variant))),
   check(p) {
     linearCheck('matvec_units', p);
     if (isPlain(p.format)) {
@@ -150,7 +147,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
     }
     if (p.tile !== 1) throw new KernelError('matvec_units', `tile: expected 1, got ${p.tile}`, { params: p });
   },
-  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), FOURS: fours(p), ...linearConstants(p) }),
+  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), FOURS: inFours(p), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p) => linearWorkgroups(p, 4 * quads(p)),

@@ -7,15 +7,16 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
-// AHEAD, load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
+// AHEAD, load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed,
+// rows_even), out4 (out_*).
 //
 // --- specialised ---
-const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
-const QUADS: u32 = 1u;      // four rows each
-const FOURS: bool = true;   // whether the rows of every expert are a multiple of four
-const ROUNDED: bool = false;  // whether unit_bytes may round x to 16 bits
-const K: u32 = 64u;         // columns of w
-const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
+const WG: u32 = 64u;          // invocations of a workgroup, a multiple of 32
+const QUADS: u32 = 1u;        // four rows each
+const FOURS: bool = true;     // whether the rows of every expert are a multiple of four
+const ROUNDED: bool = false;  // whether x is rounded to 16 bits where it becomes integers
+const K: u32 = 64u;           // columns of w
+const X_STRIDE: u32 = 64u;    // elements from one row of x to the next, a multiple of 8
 
 const TOKENS: u32 = 1u;
 const BLOCKS: u32 = (K + 7u) / 8u;

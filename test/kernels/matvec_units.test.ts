@@ -1,14 +1,21 @@
 import { describe, expect, it } from 'vitest';
+import { FORMAT_CASES } from '../../src/kernels/format_cases.ts';
 import { dense, type LinearParams } from '../../src/kernels/linear.ts';
 import { routed } from '../../src/kernels/linear_cases.ts';
 import { matvec_units } from '../../src/kernels/matvec_units.ts';
+import { hasBytes } from '../../src/kernels/weights.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(matvec_units);
 
-// Variants that no CPU adapter runs differ in constants alone, of which all but the size of subgroups can be tried there.
+// Variants that no CPU adapter runs differ in constants alone, of which all but the size of subgroups can be tried there:
+// with every format that rounding is for, and what is for all variants to run.
+const ROUNDED_SHAPES = matvec_units.shapes.test.filter(
+  ({ params, once }, i) => hasBytes(params.format) && (once !== true || i < FORMAT_CASES.length),
+);
 testKernel({
   ...matvec_units,
+  shapes: { ...matvec_units.shapes, test: ROUNDED_SHAPES },
   variants: matvec_units.variants
     .filter(({ name }) => name === 'subgroup-32-rounded')
     .map((variant) => ({

@@ -1,4 +1,5 @@
-// A unit of each of four rows of one buffer. All loads are under one branch, so that they are under way together.
+// A unit of each of four rows of one buffer, as words and as integers with scales. All loads are under one branch, so that
+// they are under way together.
 struct WordsQuad {
   a: Words,
   b: Words,
