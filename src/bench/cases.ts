@@ -7,6 +7,9 @@ import { isPlain } from '../tensor.ts';
 import type { ConvertTarget } from '../weights/convert_plan.ts';
 import { isLinear, plannedLayers } from './layers.ts';
 
+/** Presets whose widths the sets of shapes stand for. */
+const MODELS = { real: 'step3', small: 'step3-mini' } as const;
+
 /** One kernel at one shape. */
 export interface BenchCase {
   readonly kernel: AnyKernel;
@@ -39,7 +42,7 @@ export interface CaseOptions {
 export function benchCases(caps: Capabilities, options: CaseOptions): BenchCase[] {
   const sets = options.shapes === 'all' ? (['real', 'small'] as const) : [options.shapes];
   const { preset, format } = options;
-  const models = preset === undefined ? sets : [{ preset }];
+  const models = preset === undefined ? sets.map((set) => MODELS[set]) : [preset];
   const planned = models.flatMap((model) =>
     options.batches.flatMap((batch) => plannedLayers(caps, model, batch, format)),
   );

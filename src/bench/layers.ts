@@ -15,23 +15,19 @@ export interface PlannedLayer {
   readonly call: KernelCall;
 }
 
-/** Presets whose widths the sets of shapes stand for, cut after their first mixture of experts. */
-const MODELS = { real: 'step3', small: 'step3-mini' } as const;
-
 /**
- * The linear layers of one dense layer, one mixture of experts and the head of a preset, or of that of a set, for `batch`
- * sequences. `format`: with weights as they are after a conversion. Of a layer whose weights are spread over several
- * buffers, the first.
+ * The linear layers of one dense layer, one mixture of experts and the head of a preset, for `batch` sequences. `format`: with
+ * weights as they are after a conversion. Of a layer whose weights are spread over several buffers, the first.
  *
  * @throws ConfigError when there is no such preset; KernelError when the adapter has no room for such a batch.
  */
 export function plannedLayers(
   caps: Capabilities,
-  model: 'real' | 'small' | { readonly preset: string },
+  model: string,
   batch: number,
   format?: ConvertTarget,
 ): PlannedLayer[] {
-  const whole = preset(typeof model === 'string' ? MODELS[model] : model.preset);
+  const whole = preset(model);
   const moe = whole.moe_layers[0];
   const config = cutLayers(whole, moe + 1);
   const layout = weightLayout(config, formatsOf(config, format), caps.maxBindingBytes);

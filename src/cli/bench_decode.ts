@@ -2,14 +2,12 @@
 import { Command } from 'commander';
 import { benchDecode, type DecodeCase, type DecodeRow, gpuOf, WARM_STEPS } from '../bench/decode.ts';
 import { type ProfileRow, profileDecode } from '../bench/profile.ts';
-import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
+import { cutLayers } from '../bench/synthetic_model.ts';
 import { GpuClock } from '../bench/timing.ts';
 import { type ModelConfig, PRESETS, parseConfig, preset } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import type { KvFormat } from '../kernels/paged.ts';
-import { openDevice } from '../runtime/device.ts';
 import type { Model } from '../runtime/model.ts';
-import { cacheFolderStore } from '../runtime/selftest_node.ts';
 import type { ConvertTarget } from '../weights/convert_plan.ts';
 import {
   appendLine,
@@ -23,7 +21,7 @@ import {
 } from './bench_report.ts';
 import { formatBytes } from './figures.ts';
 import { readConfigFile } from './json_file.ts';
-import { commonOptions, formatOption, integer, kvOption, openModel } from './options.ts';
+import { commonOptions, formatOption, integer, kvOption, openModel, openSynthetic } from './options.ts';
 import { progress } from './progress.ts';
 
 interface DecodeFlags extends BenchFlags {
@@ -167,20 +165,7 @@ async function open(flags: DecodeFlags, { name, config }: ReturnType<typeof sour
   if (config === undefined) {
     return openModel(name, { ...flags, selfTest: true, matrixUnits: true }, { maxBatch, maxContext });
   }
-  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
-  const bar = progress('filling', flags.json === true);
-  try {
-    return await syntheticModel(gpu, config, {
-      maxContext,
-      maxBatch,
-      kv: flags.kv,
-      format: flags.format,
-      selfTestStore: cacheFolderStore(),
-      onProgress: (done, total) => bar.update(done, total),
-    });
-  } finally {
-    bar.stop();
-  }
+  return openSynthetic(config, flags, { maxBatch, maxContext });
 }
 
 function jsonRow(row: DecodeRow): object {

@@ -60,16 +60,16 @@ export async function storedCalibration(
 }
 
 /**
- * The calibration in `file`, or the adapter's own in the cache folder; undefined when it has none.
+ * The calibration that was `given`, or the adapter's own in the cache folder; undefined when it has none.
  *
- * @throws InputError when it is another adapter's; what {@link readCalibration} throws.
+ * @throws InputError when it is another adapter's; what {@link storedCalibration} throws.
  */
 export async function calibrationFor(
   gpu: Pick<Gpu, 'info'>,
   boundsChecks: boolean,
-  file: string | undefined,
+  given: Calibration | undefined,
 ): Promise<Calibration | undefined> {
-  const found = await (file === undefined ? storedCalibration(gpu, boundsChecks) : readCalibration(file));
+  const found = given ?? (await storedCalibration(gpu, boundsChecks));
   const difference = found === undefined ? undefined : foreign(found, gpu, boundsChecks);
   if (difference === undefined) return found;
   throw new InputError('calibration', 'one of this adapter, driver and bounds checks', difference);

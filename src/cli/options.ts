@@ -1,14 +1,16 @@
 /** Options that commands share, how their values are read, and how a model is opened with them. */
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type SyntheticOptions, syntheticModel } from '../bench/synthetic_model.ts';
+import type { ModelConfig } from '../config/index.ts';
 import { DeviceError, InputError } from '../errors.ts';
 import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
-import { listAdapters } from '../runtime/device.ts';
+import { listAdapters, openDevice } from '../runtime/device.ts';
 import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
 import type { SamplingOptions } from '../runtime/sampling.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
-import { TARGETS } from '../weights/convert_plan.ts';
+import { type ConvertTarget, TARGETS } from '../weights/convert_plan.ts';
 import { explainWait, progress } from './progress.ts';
 
 /** Options of every command. */
@@ -129,6 +131,37 @@ export function generateOptions(command: Command): Command {
 export function sampling(flags: GenerateFlags): SamplingOptions {
   const { temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
   return { temperature, topK, topP, minP, repetitionPenalty, seed };
+}
+
+/** How a model whose weights are a pattern is made. */
+interface SyntheticFlags extends CommonFlags {
+  readonly adapter?: string;
+  readonly unsafeFast?: true;
+  readonly kv: KvFormat;
+  readonly format?: ConvertTarget;
+}
+
+/**
+ * Makes a model of a configuration whose weights are a pattern, with a progress bar.
+ *
+ * @throws as syntheticModel and openDevice.
+ */
+export async function openSynthetic(
+  config: ModelConfig,
+  { adapter, unsafeFast, json, kv, format }: SyntheticFlags,
+  size: Pick<SyntheticOptions, 'maxBatch' | 'maxContext'>,
+): Promise<Model> {
+  const gpu = await openDevice({ adapter, unsafeFast });
+  const bar = progress('filling', json === true);
+  try {
+    const onProgress = (done: number, total: number) => bar.update(done, total);
+    return await syntheticModel(gpu, config, {
+      ...size,
+      ...{ kv, format, selfTestStore: cacheFolderStore(), onProgress },
+    });
+  } finally {
+    bar.stop();
+  }
 }
 
 /**

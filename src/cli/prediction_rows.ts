@@ -7,7 +7,7 @@ import { predictRepeated } from '../cost/predict.ts';
 import { Step3Error } from '../errors.ts';
 import type { SampleParams } from '../kernels/sample.ts';
 import type { Gpu } from '../runtime/device.ts';
-import { calibrationFor, notCalibrated } from './calibration_store.ts';
+import { calibrationFor, notCalibrated, readCalibration } from './calibration_store.ts';
 import { oneLine } from './errors.ts';
 
 /** Predicts rows, or says why there are no predictions. */
@@ -30,7 +30,8 @@ export async function rowPredictor(
 ): Promise<RowPredictor> {
   const none = (reason: string): RowPredictor => ({ reason, compare: () => undefined });
   try {
-    const calibration = await calibrationFor(gpu, boundsChecks, file);
+    const given = file === undefined ? undefined : await readCalibration(file);
+    const calibration = await calibrationFor(gpu, boundsChecks, given);
     if (calibration === undefined) return none(notCalibrated(boundsChecks));
     return { reason: undefined, compare: (wanted, row) => prediction(wanted, row, calibration) };
   } catch (error) {

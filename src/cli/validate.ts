@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { WARM_STEPS } from '../bench/decode.ts';
-import { cutLayers, syntheticModel } from '../bench/synthetic_model.ts';
+import { cutLayers } from '../bench/synthetic_model.ts';
 import { validateStep } from '../bench/validate.ts';
 import { PRESETS, preset } from '../config/index.ts';
 import type { Calibration } from '../cost/calibration.ts';
@@ -12,12 +12,19 @@ import type { KvFormat } from '../kernels/paged.ts';
 import { openDevice } from '../runtime/device.ts';
 import { openModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
-import { cacheFolderStore } from '../runtime/selftest_node.ts';
 import type { ConvertTarget } from '../weights/convert_plan.ts';
 import { counts, printJson, say } from './bench_report.ts';
 import { calibrationFile, calibrationFor, readCalibration, rounded } from './calibration_store.ts';
 import { table } from './figures.ts';
-import { type CommonFlags, commonOptions, formatOption, integer, kvOption, openModel } from './options.ts';
+import {
+  type CommonFlags,
+  commonOptions,
+  formatOption,
+  integer,
+  kvOption,
+  openModel,
+  openSynthetic,
+} from './options.ts';
 import { progress } from './progress.ts';
 import { scatterPlot, stackPlot } from './validate_plots.ts';
 import {
@@ -142,10 +149,10 @@ async function writeReport(
 async function neededCalibration(flags: ValidateFlags): Promise<Calibration> {
   const checks = flags.unsafeFast !== true;
   // What is no calibration is told before a device is opened.
-  if (flags.calibration !== undefined) await readCalibration(flags.calibration);
+  const given = flags.calibration === undefined ? undefined : await readCalibration(flags.calibration);
   const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
   try {
-    const found = await calibrationFor(gpu, checks, flags.calibration);
+    const found = await calibrationFor(gpu, checks, given);
     if (found !== undefined) return found;
     const file = calibrationFile(gpu, checks);
     throw new InputError('calibration', `what step3 calibrate writes, in ${file}`, 'no file');
@@ -174,21 +181,8 @@ async function open(
   const whole = preset(base);
   const config = layers === undefined ? whole : cutLayers(whole, Number(layers));
   const contexts = fitting(flags, config.max_seq_len);
-  const gpu = await openDevice({ adapter: flags.adapter, unsafeFast: flags.unsafeFast });
-  const bar = progress('filling', flags.json === true);
-  try {
-    const model = await syntheticModel(gpu, config, {
-      maxContext: Math.max(...contexts) + flags.steps + WARM_STEPS,
-      maxBatch,
-      kv: flags.kv,
-      format: flags.format,
-      selfTestStore: cacheFolderStore(),
-      onProgress: (done, total) => bar.update(done, total),
-    });
-    return { model, contexts, spread: true };
-  } finally {
-    bar.stop();
-  }
+  const maxContext = Math.max(...contexts) + flags.steps + WARM_STEPS;
+  return { model: await openSynthetic(config, flags, { maxBatch, maxContext }), contexts, spread: true };
 }
 
 /** The contexts that leave room for all steps; InputError when there is none. */

@@ -113,5 +113,3 @@ export const matmul_join: Kernel<LinearParams> = defineKernel<LinearParams>({
     ],
   },
 });
-void fusedQkv;
-void queryHeads;

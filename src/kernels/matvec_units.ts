@@ -17,7 +17,8 @@ import {
   sharedRows,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
-import { evenWorkgroup, hasBytes, ownLibs } from './weights.ts';
+import { routingWords } from './routing.ts';
+import { hasBytes, ownLibs, unitWorkgroup } from './weights.ts';
 
 const WORKGROUP: Variant = {
   name: 'workgroup',
@@ -92,15 +93,8 @@ const LONG = {
 
 const longOf = (p: LinearParams) => LONG[hasBytes(p.format) ? 'bytes' : 'floats'];
 
-/** Invocations of a workgroup: one for each unit, if a workgroup may have so many; else what leaves fewest idle. */
-function workgroup(p: LinearParams): number {
-  const units = ceilDiv(p.K, 32);
-  const WG = evenWorkgroup(units);
-  if (units <= WG) return WG;
-  const taken = (size: number) => ceilDiv(units, size) * size;
-  const sizes: readonly number[] = longOf(p).workgroups;
-  return sizes.reduce((best, size) => (taken(size) < taken(best) ? size : best));
-}
+/** Invocations of a workgroup. */
+const workgroup = (p: LinearParams): number => unitWorkgroup(ceilDiv(p.K, 32), longOf(p).workgroups);
 
 /** Fours of rows of a workgroup: as few as leave one round or, where that would be too many, as few rounds as may be. */
 function quads(p: LinearParams): number {
@@ -113,8 +107,7 @@ function quads(p: LinearParams): number {
   if (ceilDiv(p.K, 32) > WG) return fill(longOf(p).most);
   if (looksUp) return Math.min(wanted, LOOKED_UP.most);
   // Sums of every part, of which there may be one for four invocations, beside what choosing experts takes.
-  const routing = p.source.kind === 'routed' ? p.source.routing : { experts: 0, topK: 0 };
-  const free = MEMORY - ceilDiv(routing.experts, 4) * 4 - 2 * routing.topK;
+  const free = MEMORY - (p.source.kind === 'routed' ? routingWords(p.source.routing) : 0);
   return fill(Math.max(1, Math.floor((free / (WG / 4) - 1) / 4)));
 }
 

@@ -16,7 +16,7 @@ import {
   routingInputs,
   scoreLib,
 } from './routing.ts';
-import { downLibs, evenWorkgroup, weightBinding, weightConstants, weightFault } from './weights.ts';
+import { downLibs, unitWorkgroup, weightBinding, weightConstants, weightFault } from './weights.ts';
 
 export interface ExpertsDownParams {
   /** Of both matrices. */
@@ -62,15 +62,12 @@ const ROWS = 8;
 const MANY_ROWS = 6144;
 
 /** Invocations of workgroups that have more units of 32 columns than they could have invocations. */
-const LONG_WORKGROUP = 128;
+const LONG_WORKGROUPS = [128];
 
 /** Invocations of a workgroup: no more than there are blocks of 8 columns, or units of 32. Found by measurement. */
 function workgroup(p: ExpertsDownParams): number {
   const items = (step: number) => ceilDiv(p.shareK, step) + p.routing.topK * ceilDiv(p.K, step);
-  if (!isPlain(p.format)) {
-    const WG = evenWorkgroup(items(32));
-    return items(32) <= WG ? WG : LONG_WORKGROUP;
-  }
+  if (!isPlain(p.format)) return unitWorkgroup(items(32), LONG_WORKGROUPS);
   const blocks = items(8);
   if (blocks <= 64) return 64;
   return blocks <= 128 || p.N >= MANY_ROWS ? 128 : 256;

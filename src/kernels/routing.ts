@@ -1,6 +1,6 @@
 /** Choice of experts from router logits: what the kernels that use lib/route_token.wgsl share. */
 import type { RoutingFacts } from '../config/index.ts';
-import { padRow } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, ReferenceIo } from './kernel.ts';
 
@@ -35,6 +35,9 @@ export function scoreLib(r: Routing): WgslName {
 export function routingConstants(r: Routing): Record<string, number | boolean> {
   return { EXPERTS: r.experts, TOP_K: r.topK, RENORMALISE: r.renormalise, SCALE: r.scale ?? 1 };
 }
+
+/** Words of workgroup memory that lib/route_token.wgsl takes: a key of each expert, experts and scores of the choices. */
+export const routingWords = (r: Routing): number => ceilDiv(r.experts, 4) * 4 + 2 * r.topK;
 
 /** Bindings beside the kernel's own. */
 export function routingBindings(r: Routing, tokens: number): Record<string, BindingSpec> {

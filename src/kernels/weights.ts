@@ -91,7 +91,15 @@ function unitLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers):
   return [...formatLibs(format), 'lib/units', FETCH[(buffers?.length ?? 1) - 1]];
 }
 
-/** Invocations that share `units` units evenly, at most 256 and whole subgroups of 32, in as few rounds as may be. */
-export function evenWorkgroup(units: number): number {
-  return ceilDiv(ceilDiv(units, ceilDiv(units, 256)), 32) * 32;
+/** Most invocations of a workgroup on any adapter. */
+const MOST_INVOCATIONS = 256;
+
+/**
+ * Invocations of a workgroup over `units` units of 32 columns: one for each, in whole subgroups of 32, if there may be so many;
+ * else those of `long` that leave fewest idle, the first of equals.
+ */
+export function unitWorkgroup(units: number, long: readonly number[]): number {
+  if (units <= MOST_INVOCATIONS) return ceilDiv(units, 32) * 32;
+  const taken = (size: number) => ceilDiv(units, size) * size;
+  return long.reduce((best, size) => (taken(size) < taken(best) ? size : best));
 }
