@@ -3,14 +3,9 @@
  * those products (staging, decoding, bounds, results) can be checked on any adapter that has binary16.
  */
 
-import { describe, expect, it } from 'vitest';
-import type { AnyKernel, Kernel, Variant } from '../src/kernels/kernel.ts';
-import { kernelWgsl } from '../src/kernels/kernel.ts';
 import type { LinearParams } from '../src/kernels/linear.ts';
-import { compare, expected, makeCase } from '../src/kernels/verify.ts';
-import type { CompiledKernel, PipelineCache } from '../src/runtime/pipelines.ts';
-import { runKernel } from '../src/runtime/run_kernel.ts';
-import { gpu } from './harness.ts';
+import { matmul_matrix } from '../src/kernels/matmul_matrix.ts';
+import { type Replacements, replaced, WITHOUT_UNITS } from './emulated.ts';
 
 /**
  * A matrix in workgroup memory is the place where it begins; sums are spread over the 32 lanes of a subgroup. Bounds of loops
@@ -51,13 +46,10 @@ fn emulated_store(at: u32, c: Sums) {
 }
 `;
 
-/** What is replaced in the text; each has to be there. */
-const REPLACED: readonly (readonly [RegExp, string])[] = [
-  [/^enable (subgroups|chromium_experimental_subgroup_matrix);$/gm, ''],
-  [/ @diagnostic\(off, \w+(\.\w+)?\)/g, ''],
-  [/^alias (Left|Right) = .*;\n/gm, ''],
+/** What is replaced in the text. */
+const REPLACED: Replacements = [
+  ...WITHOUT_UNITS,
   [/^alias Sums = .*;\n/m, PRODUCTS],
-  [/^ *@builtin\(subgroup_id\) subgroup: u32,\n/m, ''],
   [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
   // Loops whose end is no constant are not unrolled: less to compile.
   [/block < share.end; block/, 'block < share.end + (params.row_count >> 31u); block'],
@@ -68,65 +60,20 @@ const REPLACED: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Of units of compressed weights: a bound that is not constant, too. */
-const UNITS: (typeof REPLACED)[number] = [
+const UNITS: Replacements[number] = [
   /i < 4u; i\+\+\) {\n {6}let b/,
   'i < 4u + (params.row_count >> 31u); i++) {\n      let b',
 ];
 
 /** The text of a call of matmul_matrix for adapters without matrix units. */
 export function emulatedText(text: string): string {
-  return [...REPLACED, ...(text.includes('Words') ? [UNITS] : [])].reduce((before, [pattern, by]) => {
-    const after = before.replace(pattern, by);
-    if (after === before) throw new Error(`the text of matmul_matrix has nothing like ${pattern}`);
-    return after;
-  }, text);
-}
-
-/** Pipelines of emulated texts, for runKernel. */
-export function emulatedPipelines(device: GPUDevice): PipelineCache {
-  const get = async <P>(kernel: AnyKernel, p: P, variant: Variant): Promise<CompiledKernel> => {
-    const wgsl = kernelWgsl(kernel, p, variant);
-    const module = device.createShaderModule({ label: kernel.name, code: emulatedText(wgsl.text) });
-    const layout = device.createBindGroupLayout({
-      entries: wgsl.bindings.map(({ index, access }) => ({
-        binding: index,
-        visibility: 4, // GPUShaderStage.COMPUTE
-        buffer: {
-          type: access === 'uniform' ? access : access === 'storage, read' ? 'read-only-storage' : 'storage',
-        },
-      })),
-    });
-    const pipeline = await device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: 'main' },
-    });
-    return { pipeline, layout, wgsl };
-  };
-  return { get } as unknown as PipelineCache;
+  return replaced(text, [...REPLACED, ...(text.includes('Words') ? [UNITS] : [])]);
 }
 
 /** Bytes of workgroup memory that a call stages matrices and leaves results in, which may be more than an adapter has. */
-function stagedBytes(kernel: Kernel<LinearParams>, p: LinearParams): number {
-  const c = kernel.constants(p) as Record<string, number>;
+export function stagedBytes(p: LinearParams): number {
+  const c = matmul_matrix.constants(p) as Record<string, number>;
   const row = (c.DEPTH + 8) * 2;
   const results = c.SG_M * c.SG_N * c.SG_K * Math.min(c.TN, 2) * 1024;
   return Math.max(16 * c.TM * c.SG_M * row, results) + 16 * c.TN * c.SG_N * row;
-}
-
-/** Runs a kernel at its test shapes with products written out. */
-export function testEmulated(kernel: Kernel<LinearParams>): void {
-  describe.skipIf(gpu?.caps.shaderF16 !== true)(`${kernel.name}, products written out`, () => {
-    const [variant] = kernel.variants;
-    const pipelines = gpu === undefined ? undefined : emulatedPipelines(gpu.device);
-    const memory = gpu?.device.limits.maxComputeWorkgroupStorageSize ?? 0;
-
-    for (const [i, { name, params }] of kernel.shapes.test.entries()) {
-      it.skipIf(stagedBytes(kernel, params) > memory)(name, async () => {
-        const input = makeCase(kernel, params, 1000 + i);
-        const got = await runKernel(gpu!, pipelines!, kernel, params, variant, input.bytes);
-        const want = expected(kernel, params, input);
-        expect(compare(kernel, params, variant, input, want, got)).toBeUndefined();
-      });
-    }
-  });
 }

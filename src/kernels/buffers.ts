@@ -4,13 +4,16 @@ import type { WgslName } from '../wgsl/generated.ts';
 import type { BindingSpec, Matrix, ReferenceIo } from './kernel.ts';
 import { weightBinding } from './weights.ts';
 
-/** Storage buffers that a kernel may bind on any adapter. */
-export const STORAGE_BUFFERS = 8;
-
 /** WGSL names of the buffers. */
-export const BUFFER_NAMES = ['w', 'w1', 'w2', 'w3'] as const;
+export const BUFFER_NAMES = ['w', 'w1', 'w2', 'w3', 'w4'] as const;
 
-const LIBS: readonly WgslName[] = ['lib/buffers_1', 'lib/buffers_2', 'lib/buffers_3', 'lib/buffers_4'];
+const LIBS: readonly WgslName[] = [
+  'lib/buffers_1',
+  'lib/buffers_2',
+  'lib/buffers_3',
+  'lib/buffers_4',
+  'lib/buffers_5',
+];
 
 /** How many experts each bound buffer holds: all but the last the same number. Absent: one buffer, `w`. */
 export type Buffers = readonly number[] | undefined;

@@ -127,6 +127,12 @@ export function unitShapes(): Shape<LinearParams>[] {
         ...{ format: 'q8_0', out: 'swiglu', norm: 'rms' },
       }),
     ),
+    shape(
+      'experts in four buffers, and the shared one in a fifth',
+      routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 512, 1, {
+        ...{ format: 'q4_k', buffers: [2, 2, 2, 2, 1] },
+      }),
+    ),
     shape('as many rows a workgroup as may be, norm', dense(75, 7168, 500, { ...int4, norm: 'rms' }), true),
   ];
 }

@@ -13,6 +13,7 @@ import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad } from './mfa_quad.ts';
+import { mfa_tile } from './mfa_tile.ts';
 import { moe_combine } from './moe_combine.ts';
 import { moe_down } from './moe_down.ts';
 import { moe_group } from './moe_group.ts';
@@ -43,6 +44,7 @@ export const KERNELS: readonly AnyKernel[] = [
   qk_norm_rope,
   kv_pack,
   mfa_quad,
+  mfa_tile,
   mfa_decode,
   mfa_matrix,
   mfa_combine,

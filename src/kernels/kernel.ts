@@ -73,6 +73,8 @@ export interface Capabilities {
   readonly packedDots?: boolean;
   /** Whether WGSL has f16 arithmetic (`shader-f16`); only a probe uses it by itself. */
   readonly shaderF16?: boolean;
+  /** Storage buffers that a kernel may bind. */
+  readonly maxStorageBuffers: number;
   /** Largest storage buffer binding, in bytes. */
   readonly maxBindingBytes: number;
   /** Largest number of workgroups in one dimension of a dispatch. */
@@ -85,6 +87,7 @@ export const BASELINE: Capabilities = {
   subgroupMinSize: 0,
   subgroupMaxSize: 0,
   matrixUnits: false,
+  maxStorageBuffers: 8,
   maxBindingBytes: 128 * 1024 * 1024,
   maxWorkgroups: 65535,
 };

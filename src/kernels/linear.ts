@@ -19,11 +19,11 @@ import {
 import {
   distinctExperts,
   type Routing,
+  routeLibs,
   routingBindings,
   routingConstants,
   routingFault,
   routingInputs,
-  scoreLib,
 } from './routing.ts';
 import { type SplitK, splitFault } from './split_k.ts';
 import { blockLibs, weightConstants, weightFault } from './weights.ts';
@@ -109,7 +109,7 @@ export function linearLibs(
   weights: readonly WgslName[] = blockLibs(p),
 ): WgslName[] {
   const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, ...outLibs(p)];
-  if (p.source.kind === 'routed') libs.push('lib/route_token', scoreLib(p.source.routing));
+  if (p.source.kind === 'routed') libs.push(...routeLibs(p.source.routing));
   else libs.push('lib/rows_even');
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;

@@ -54,13 +54,16 @@ const WAVE = 4224;
 /** The first of tiles of four tokens, whose sums take more registers. */
 const BUSY_TILES = 4096;
 
-/** Blocks of 8 columns that more than two teams share of several tokens, and more than four of one. */
-const LONG_BLOCKS = { several: 128, one: 512 } as const;
+/**
+ * Blocks of 8 columns that more than two teams share of several tokens, more than four of one, and eight of one, however
+ * many rows there are; and that more than two share of an expert.
+ */
+const LONG_BLOCKS = { several: 128, one: 512, always: 2048, expert: 768 } as const;
 
 /**
  * Teams that share the columns of four rows of 16-bit or f32 weights: no more than it takes to be busy, since sharing costs
  * additions and barriers; but where not all fit at a time, two, so that the last ones are done sooner. Experts have two
- * too, which hides that choosing them takes time. Found by measurement.
+ * too, or four of long rows, which hides that choosing them takes time. Found by measurement.
  */
 function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
@@ -69,8 +72,10 @@ function sharing(p: LinearParams): number {
     const teams = [1, 2, 4].find((count) => count * fours >= busy) ?? 8;
     return Math.min(teams, most, 2 ** Math.ceil(Math.log2(ceilDiv(blocks, TEAM))));
   };
-  const experts = p.source.kind === 'routed' || p.source.kind === 'grouped';
-  if (experts || (p.tile <= 2 && fours > WAVE)) return least(Number.POSITIVE_INFINITY, 2);
+  if (p.source.kind === 'routed')
+    return least(Number.POSITIVE_INFINITY, blocks >= LONG_BLOCKS.expert ? 4 : 2);
+  if (p.source.kind === 'grouped' || (p.tile <= 2 && fours > WAVE)) return least(Number.POSITIVE_INFINITY, 2);
+  if (p.tile === 1 && blocks >= LONG_BLOCKS.always) return 8;
   if (p.tile === 1) return least(BUSY, blocks >= LONG_BLOCKS.one ? 8 : 4);
   return least(p.tile === 2 ? BUSY : BUSY_TILES, blocks >= LONG_BLOCKS.several ? 4 : 2);
 }
@@ -193,6 +198,10 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         ),
       },
       {
+        name: 'experts straight from logits, 6 of 150',
+        params: routed({ experts: 150, topK: 6, renormalise: false }, 12, 24, 2),
+      },
+      {
         name: 'experts straight from logits, in four buffers',
         params: routed({ experts: 7, topK: 2, renormalise: false }, 2 * 11, 70, 3, {
           out: 'swiglu',
@@ -212,6 +221,12 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         params: routedAndShared({ experts: 4, topK: 3, renormalise: false }, 7, 90, 64, 2, {
           format: 'f32',
           buffers: [2, 2, 1],
+        }),
+      },
+      {
+        name: 'experts in four buffers, and the shared one in a fifth',
+        params: routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 64, 2, {
+          buffers: [2, 2, 2, 2, 1],
         }),
       },
       {

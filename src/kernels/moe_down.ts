@@ -10,11 +10,11 @@ import {
   chooseExperts,
   distinctExperts,
   type Routing,
+  routeLibs,
   routingBindings,
   routingConstants,
   routingFault,
   routingInputs,
-  scoreLib,
 } from './routing.ts';
 import { downLibs, unitWorkgroup, weightBinding, weightConstants, weightFault } from './weights.ts';
 
@@ -78,13 +78,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   summary:
     'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
   variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => [
-    ...downLibs(p, p.buffers),
-    'lib/x_blocks',
-    'lib/route_token',
-    scoreLib(p.routing),
-    'lib/out_add',
-  ],
+  libs: (p) => [...downLibs(p, p.buffers), 'lib/x_blocks', ...routeLibs(p.routing), 'lib/out_add'],
   check(p) {
     const fault = routingFault(p.routing);
     if (fault !== undefined) throw new KernelError('moe_down', fault);
@@ -193,6 +187,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           routing: { experts: 70, topK: 8, scoring: 'sigmoid', renormalise: true, scale: 3 },
         }),
       },
+      { name: 'three of 301 experts', params: downCase(2, 301, 3, 16, 16, 9) },
       {
         name: 'experts 2..4 of 6, without the shared one',
         params: downCase(5, 6, 3, 40, 40, 24, {

@@ -4,11 +4,11 @@ import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
   chooseExperts,
   type Routing,
+  routeLibs,
   routingBindings,
   routingConstants,
   routingFault,
   routingInputs,
-  scoreLib,
 } from './routing.ts';
 
 export interface RouteParams extends Routing {
@@ -19,7 +19,7 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
   name: 'moe_route',
   summary: 'scores of all experts, top-k: ids and weights of every token',
   variants: [PLAIN],
-  libs: (p) => ['lib/route_token', scoreLib(p)],
+  libs: routeLibs,
   check(p) {
     const fault = routingFault(p);
     if (fault !== undefined) throw new KernelError('moe_route', fault);
@@ -57,6 +57,10 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
       { name: 'more experts than invocations, 8 of 290', params: routeCase(5, 290, 8) },
       { name: 'most choices', params: routeCase(2, 64, 64) },
       {
+        name: 'sigmoid scores with a bias, 8 of 288',
+        params: { ...routeCase(20, 288, 8), scoring: 'sigmoid', renormalise: true, scale: 3 },
+      },
+      {
         name: 'sigmoid scores with a bias, renormalised and scaled',
         params: { ...routeCase(50, 32, 8), scoring: 'sigmoid', renormalise: true, scale: 3 },
       },
@@ -66,6 +70,11 @@ export const moe_route: Kernel<RouteParams> = defineKernel<RouteParams>({
       { name: 'Step-3, 8 tokens', params: routeCase(8, 48, 3), set: 'real' },
       { name: 'Step-3, 64 tokens', params: routeCase(64, 48, 3), set: 'real' },
       { name: 'Step-3, 4096 tokens', params: routeCase(4096, 48, 3), set: 'real' },
+      {
+        name: 'Step-3.5-Flash, 64 tokens',
+        params: { ...routeCase(64, 288, 8), scoring: 'sigmoid', renormalise: true, scale: 3 },
+        set: 'real',
+      },
       { name: 'stories, 16 tokens', params: routeCase(16, 16, 3), set: 'small' },
     ],
   },

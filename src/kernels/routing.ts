@@ -26,9 +26,17 @@ export function routingFault(r: Routing): string | undefined {
 /** Whether experts are scored by sigmoids, and chosen with a bias. */
 const isSigmoid = (r: Routing): boolean => r.scoring === 'sigmoid';
 
-/** The library file that scores experts. */
-export function scoreLib(r: Routing): WgslName {
-  return isSigmoid(r) ? 'lib/score_sigmoid' : 'lib/score_softmax';
+/** Experts from which on only those of leading quarters are compared with each other. */
+const MANY_EXPERTS = 64;
+
+/** The library files that score and choose experts. */
+export function routeLibs(r: Routing): WgslName[] {
+  const many = r.experts > MANY_EXPERTS && r.topK < ceilDiv(r.experts, 4);
+  return [
+    'lib/route_token',
+    many ? 'lib/route_leading' : 'lib/route_all',
+    isSigmoid(r) ? 'lib/score_sigmoid' : 'lib/score_softmax',
+  ];
 }
 
 /** Constants of the shaders. */
@@ -36,8 +44,12 @@ export function routingConstants(r: Routing): Record<string, number | boolean> {
   return { EXPERTS: r.experts, TOP_K: r.topK, RENORMALISE: r.renormalise, SCALE: r.scale ?? 1 };
 }
 
-/** Words of workgroup memory that lib/route_token.wgsl takes: a key of each expert, experts and scores of the choices. */
-export const routingWords = (r: Routing): number => ceilDiv(r.experts, 4) * 4 + 2 * r.topK;
+/**
+ * Words of workgroup memory that lib/route_token.wgsl takes at most: a key of each expert and of each four, experts, scores and
+ * fours of the choices.
+ */
+export const routingWords = (r: Routing): number =>
+  ceilDiv(r.experts, 4) * 4 + ceilDiv(r.experts, 16) * 4 + 3 * r.topK;
 
 /** Bindings beside the kernel's own. */
 export function routingBindings(r: Routing, tokens: number): Record<string, BindingSpec> {

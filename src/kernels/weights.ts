@@ -6,7 +6,13 @@ import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersLib } from './buffers.ts';
 import type { BindingSpec } from './kernel.ts';
 
-const FETCH: readonly WgslName[] = ['lib/fetch_1', 'lib/fetch_2', 'lib/fetch_3', 'lib/fetch_4'];
+const FETCH: readonly WgslName[] = [
+  'lib/fetch_1',
+  'lib/fetch_2',
+  'lib/fetch_3',
+  'lib/fetch_4',
+  'lib/fetch_5',
+];
 
 /** What is wrong with rows of `cols` columns in this format, or undefined. */
 export function weightFault(row: RowFormat, cols: number): string | undefined {

@@ -7,6 +7,7 @@ import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
+import { mfa_tile, TILE, tileGroups, tileKeys } from '../kernels/mfa_tile.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { contextSlices, OCCUPYING, type Slices } from '../kernels/slices.ts';
@@ -166,7 +167,7 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 
 /** How the attention core of a step is computed. */
 interface Core extends Slices {
-  readonly kernel: typeof mfa_quad | typeof mfa_decode | typeof mfa_matrix;
+  readonly kernel: typeof mfa_quad | typeof mfa_tile | typeof mfa_decode | typeof mfa_matrix;
 }
 
 /** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
@@ -180,6 +181,14 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
     splitLen,
   });
   if (shape.deterministic) return sliced(mfa_decode, DETERMINISTIC_SPLIT);
+  const most = shape.matrixUnits ? tileKeys({ D, kv }) : 0;
+  if (most > 0) {
+    const groups = shape.tokens * tileGroups(facts);
+    const abreast = (length: number) => groups * ceilDiv(seen, length) <= OCCUPYING.ahead;
+    const tiles = Array.from({ length: most / TILE }, (_, i) => (i + 1) * TILE);
+    const length = tiles.find(abreast) ?? (matrix ? undefined : most);
+    if (length !== undefined) return sliced(mfa_tile, length);
+  }
   const quads = quadsOf(facts);
   const bytes = shape.tokens * quads * seen * 2 * kvRowBytes(kv, D);
   if (bytes <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
@@ -228,8 +237,8 @@ function planCore(call: AttentionCall): void {
       context: shape.context,
     };
     const gated = gates === undefined ? params : { ...params, gates };
-    if (kernel === mfa_quad && splits === 1) {
-      plan.call(mfa_quad, gated, { ...inputs, ...results }, `${at}.mfa_decode`);
+    if (splits === 1 && (kernel === mfa_quad || kernel === mfa_tile)) {
+      plan.call(kernel, gated, { ...inputs, ...results }, `${at}.mfa_decode`);
       continue;
     }
     plan.call(kernel, params, { ...inputs, ...parts }, `${at}.mfa_decode`);

@@ -1,6 +1,5 @@
 /** FFN block of a layer: dense SwiGLU, or a mixture of experts with a shared expert. */
 import { type FfnFacts, layerFacts, type ModelConfig } from '../config/index.ts';
-import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { maxTiles } from '../kernels/linear.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { moe_combine } from '../kernels/moe_combine.ts';
@@ -150,7 +149,7 @@ function routingSlots(at: string, routing: Routing): Record<string, string> {
  * shared one for an expert that every token chooses.
  */
 function gateUpTogether(
-  { layout, shape }: FfnCall,
+  { plan, layout, shape }: FfnCall,
   at: string,
   { limit, shareLimit }: MoeFacts,
   others: number,
@@ -158,7 +157,7 @@ function gateUpTogether(
   const shared = matrixOf(layout, `${at}.share_expert.gate_up_proj`);
   if (limit !== shareLimit || (shape.tokens > 1 && shared.rows * shared.cols > SHARED_WEIGHTS))
     return undefined;
-  return withShared(matrixOf(layout, `${at}.moe.gate_up_proj`), shared, STORAGE_BUFFERS - others);
+  return withShared(matrixOf(layout, `${at}.moe.gate_up_proj`), shared, plan.caps.maxStorageBuffers - others);
 }
 
 /** Shared and routed experts of few tokens: the activations, then all down projections and the residual in one. */
@@ -193,7 +192,7 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     ...chosen,
     y: 'h',
   };
-  const most = STORAGE_BUFFERS - Object.keys(others).length;
+  const most = plan.caps.maxStorageBuffers - Object.keys(others).length;
   for (const { shard, row, buffers, slots } of shardGroups(down, most)) {
     plan.call(
       moe_down,

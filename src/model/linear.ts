@@ -1,6 +1,5 @@
 /** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
 import { isPlain } from '../formats/index.ts';
-import { STORAGE_BUFFERS } from '../kernels/buffers.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
@@ -178,7 +177,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const norm = call.gamma !== undefined && tiling.kernel === matvec && !normsApart(call);
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
   const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
-  const together = tiling.kernel === matvec ? STORAGE_BUFFERS - Object.keys(others).length : 1;
+  const together = tiling.kernel === matvec ? plan.caps.maxStorageBuffers - Object.keys(others).length : 1;
   for (const { shard, row, buffers, slots } of call.groups ?? shardGroups(weights, together)) {
     const params: LinearParams = {
       ...row,

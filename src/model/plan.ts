@@ -54,7 +54,8 @@ export interface Plan {
 
 /** Collects calls and sizes slots by their largest use. */
 export class PlanBuilder {
-  readonly #caps: Capabilities;
+  /** What the adapter offers. */
+  readonly caps: Capabilities;
   readonly #calls: KernelCall[] = [];
   readonly #slots = new Map<string, Slot>();
   readonly #purposes: (slot: string) => SlotPurpose;
@@ -62,7 +63,7 @@ export class PlanBuilder {
   #role: Role = 'attention';
 
   constructor(caps: Capabilities, purposes: (slot: string) => SlotPurpose) {
-    this.#caps = caps;
+    this.caps = caps;
     this.#purposes = purposes;
   }
 
@@ -86,14 +87,21 @@ export class PlanBuilder {
       if (slot === undefined) throw new KernelError(kernel.name, `${label}: binding ${binding} has no slot`);
       this.#use(kernel.name, label, slot, spec);
     }
-    const extra = Object.keys(slots).find((name) => specs[name] === undefined);
-    if (extra !== undefined) throw new KernelError(kernel.name, `${label}: there is no binding ${extra}`);
-    const variant = pickVariant(kernel, this.#caps);
-    const most = Math.max(...kernel.workgroups(params, variant.team(this.#caps)));
-    if (most > this.#caps.maxWorkgroups) {
+    const bound = Object.keys(specs).length;
+    if (bound > this.caps.maxStorageBuffers) {
       throw new KernelError(
         kernel.name,
-        `${label}: expected at most ${this.#caps.maxWorkgroups} workgroups, got ${most}`,
+        `${label}: expected at most ${this.caps.maxStorageBuffers} storage buffers, got ${bound}`,
+      );
+    }
+    const extra = Object.keys(slots).find((name) => specs[name] === undefined);
+    if (extra !== undefined) throw new KernelError(kernel.name, `${label}: there is no binding ${extra}`);
+    const variant = pickVariant(kernel, this.caps);
+    const most = Math.max(...kernel.workgroups(params, variant.team(this.caps)));
+    if (most > this.caps.maxWorkgroups) {
+      throw new KernelError(
+        kernel.name,
+        `${label}: expected at most ${this.caps.maxWorkgroups} workgroups, got ${most}`,
       );
     }
     this.#calls.push({ kernel, params, variant, slots, role: this.#role, layer: this.#layer, label });
@@ -101,11 +109,11 @@ export class PlanBuilder {
 
   #use(kernel: string, label: string, name: string, spec: BindingSpec): void {
     const bytes = bindingBytes(spec);
-    if (bytes > this.#caps.maxBindingBytes) {
+    if (bytes > this.caps.maxBindingBytes) {
       throw new KernelError(
         kernel,
-        `${label}: slot ${name} needs ${bytes} bytes, one binding holds ${this.#caps.maxBindingBytes}; use fewer tokens, sequences or a shorter context`,
-        { slot: name, bytes, limit: this.#caps.maxBindingBytes },
+        `${label}: slot ${name} needs ${bytes} bytes, one binding holds ${this.caps.maxBindingBytes}; use fewer tokens, sequences or a shorter context`,
+        { slot: name, bytes, limit: this.caps.maxBindingBytes },
       );
     }
     const known = this.#slots.get(name);

@@ -77,6 +77,7 @@ const WANTED_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
   'maxComputeWorkgroupStorageSize',
+  'maxStorageBuffersPerShaderStage',
 ] as const;
 
 /** Workgroup memory that the matrix kernels need. */
@@ -168,6 +169,7 @@ function wrap(
     subgroupMaxSize: info.subgroupMaxSize,
     matrixUnits: hasMatrixUnits(info, features, language, device.limits),
     packedDots: language.has('packed_4x8_integer_dot_product'),
+    maxStorageBuffers: device.limits.maxStorageBuffersPerShaderStage,
     shaderF16: features.includes('shader-f16'),
     maxBindingBytes: Math.min(
       device.limits.maxStorageBufferBindingSize,

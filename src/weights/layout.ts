@@ -11,7 +11,7 @@ import {
 } from '../config/index.ts';
 import { WeightError } from '../errors.ts';
 import { isPlain, type RowFormat, rowBytes, rowFault } from '../formats/index.ts';
-import { padRow } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 /**
@@ -317,7 +317,10 @@ function checkPart(name: string, part: WeightPart, cols: number, row: RowFormat)
   );
 }
 
-/** Cuts rows of `bytes` each into ranges of at most `limit` bytes: whole experts where one fits. */
+/**
+ * Cuts rows of `bytes` each into ranges of at most `limit` bytes: whole experts where one fits, spread evenly, so that a call
+ * can bind one more buffer as if it went on in the same way.
+ */
 function shards(
   name: string,
   experts: number,
@@ -327,8 +330,9 @@ function shards(
 ): WeightShard[] {
   const row = group === undefined ? { format } : { format, group };
   const ranges: WeightShard[] = [];
-  const expertsEach = Math.floor(limit / (count * bytes));
-  if (expertsEach >= 1) {
+  const mostEach = Math.floor(limit / (count * bytes));
+  if (mostEach >= 1) {
+    const expertsEach = ceilDiv(experts, ceilDiv(experts, mostEach));
     for (let e = 0; e < experts; e += expertsEach) {
       const expertCount = Math.min(expertsEach, experts - e);
       ranges.push({ ...row, expertBegin: e, expertCount, rowBegin: begin, rowCount: count });

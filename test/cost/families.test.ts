@@ -17,6 +17,7 @@ const LARGE: Capabilities = {
   packedDots: true,
   shaderF16: true,
   maxBindingBytes: 2 ** 31 - 4,
+  maxStorageBuffers: 8,
   maxWorkgroups: 65535,
 };
 const SOFTWARE: Capabilities = {

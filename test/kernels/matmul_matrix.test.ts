@@ -12,11 +12,12 @@ import {
 } from '../../src/kernels/verify.ts';
 import { PipelineCache } from '../../src/runtime/pipelines.ts';
 import { runKernel } from '../../src/runtime/run_kernel.ts';
-import { emulatedPipelines, testEmulated } from '../emulated_units.ts';
+import { emulatedPipelines, testEmulated } from '../emulated.ts';
+import { emulatedText, stagedBytes } from '../emulated_units.ts';
 import { gpu, testKernel } from '../harness.ts';
 
 testKernel(matmul_matrix);
-testEmulated(matmul_matrix);
+testEmulated(matmul_matrix, emulatedText, stagedBytes);
 
 describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
   it('subgroups of three products along tokens, as tiles of 96 have, in a workgroup that fits anywhere', async () => {
@@ -30,7 +31,14 @@ describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
     };
     const input = makeCase(kernel, params, 1);
     const [variant] = kernel.variants;
-    const got = await runKernel(gpu!, emulatedPipelines(gpu!.device), kernel, params, variant, input.bytes);
+    const got = await runKernel(
+      gpu!,
+      emulatedPipelines(gpu!.device, emulatedText),
+      kernel,
+      params,
+      variant,
+      input.bytes,
+    );
     expect(compare(kernel, params, variant, input, expected(kernel, params, input), got)).toBeUndefined();
   });
 
@@ -49,7 +57,7 @@ describe.skipIf(gpu?.caps.shaderF16 !== true)('matmul_matrix', () => {
     input.bytes.x = encodeBinding(x, input.values.x);
     const want = expected(matmul_matrix, params, input);
     const [variant] = matmul_matrix.variants;
-    const pipelines = emulatedPipelines(gpu!.device);
+    const pipelines = emulatedPipelines(gpu!.device, emulatedText);
     const all = gpu!.caps.matrixUnits ? [pipelines, new PipelineCache(gpu!.device)] : [pipelines];
     for (const some of all) {
       const got = await runKernel(gpu!, some, matmul_matrix, params, variant, input.bytes);

@@ -24,6 +24,9 @@ fn load_quad(buffer: u32, cols: u32, rows: vec4<u32>, unit: u32) -> WordsQuad {
   if (BUFFERS > 3u && buffer == 3u) {
     return quad_in(3u, cols, rows, unit);
   }
+  if (BUFFERS > 4u && buffer == 4u) {
+    return quad_in(4u, cols, rows, unit);
+  }
   return quad_in(0u, cols, rows, unit);
 }
 

@@ -1,8 +1,8 @@
 // Choice of experts by the workgroup that needs them, straight from router logits: the TOP_K of largest keys (lower index
 // first among equals), weighted by their scores. Shares are divided by the sum over all experts or, if RENORMALISE, all
 // scores by the sum over the chosen ones; then weights are multiplied with SCALE.
-// An invocation per expert counts how many are ahead of it, four at a time. The kernel gives WG, the team file
-// `invocation`, the library score_* keys and scores.
+// The kernel gives WG, the team file `invocation`, the library score_* keys and scores, route_all or route_leading
+// note_quarter and rank_experts.
 // --- specialised ---
 const EXPERTS: u32 = 8u;          // moe_num_experts
 const TOP_K: u32 = 2u;            // moe_top_k
@@ -14,6 +14,7 @@ const LOGITS_STRIDE: u32 = (EXPERTS + 7u) / 8u * 8u;
 @group(0) @binding(5) var<storage, read> router_logits: array<f32>;  // [tokens, LOGITS_STRIDE]
 
 const QUARTERS: u32 = (EXPERTS + 3u) / 4u;
+const NO_KEY: f32 = -3.4e38;
 
 var<workgroup> route_keys: array<vec4<f32>, QUARTERS>;
 var<workgroup> routed_experts: array<u32, TOP_K>;
@@ -22,7 +23,7 @@ var<workgroup> routed_scores: array<f32, TOP_K>;
 // Fills routed_experts, and routed_scores (for routed_weight) if `weigh`. For uniform control flow.
 fn route_token(token: u32, weigh: bool) {
   for (var q = invocation; q < QUARTERS; q += WG) {
-    var four = vec4<f32>(0.0);
+    var four = vec4<f32>(NO_KEY);
     for (var i = 0u; i < 4u; i++) {
       let e = q * 4u + i;
       if (e < EXPERTS) {
@@ -30,42 +31,44 @@ fn route_token(token: u32, weigh: bool) {
       }
     }
     route_keys[q] = four;
+    note_quarter(q, four);
   }
   if (invocation < TOP_K) {
     routed_experts[invocation] = 0u;  // stays only where logits are NaN
   }
   workgroupBarrier();
   // Not a constant bound: drivers would unroll the loops.
-  let end = min(QUARTERS, arrayLength(&router_logits));
-  for (var e = invocation; e < EXPERTS; e += WG) {
-    let own = route_keys[e / 4u][e % 4u];
-    var ahead = vec4<u32>(0u);
-    for (var q = 0u; q < end; q++) {
-      let keys = route_keys[q];
-      let other = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-      let equal = (keys == vec4<f32>(own)) & (other < vec4<u32>(e));
-      let leads = ((keys > vec4<f32>(own)) | equal) & (other < vec4<u32>(EXPERTS));
-      ahead += select(vec4<u32>(0u), vec4<u32>(1u), leads);
-    }
-    let place = ahead.x + ahead.y + ahead.z + ahead.w;
-    if (place < TOP_K) {
-      routed_experts[place] = e;
-      if (weigh) {
-        let logit = router_logits[token * LOGITS_STRIDE + e];
-        var weight = score(logit, logit);
-        if (SHARES) {
-          var sum = vec4<f32>(0.0);
-          for (var q = 0u; q < end; q++) {
-            let exists = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(EXPERTS);
-            sum += select(vec4<f32>(0.0), exp(route_keys[q] - own), exists);
-          }
-          weight /= dot(sum, vec4<f32>(1.0));
+  rank_experts(token, weigh, min(QUARTERS, arrayLength(&router_logits)));
+  workgroupBarrier();
+}
+
+// 1 for each of four keys, those of numbers first .. first + 3 of `count`, that comes before `own`, that of number `e`.
+fn leads(keys: vec4<f32>, first: u32, own: f32, e: u32, count: u32) -> vec4<u32> {
+  let other = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
+  let equal = (keys == vec4<f32>(own)) & (other < vec4<u32>(e));
+  let ahead = ((keys > vec4<f32>(own)) | equal) & (other < vec4<u32>(count));
+  return select(vec4<u32>(0u), vec4<u32>(1u), ahead);
+}
+
+// Expert `e` of key `own` has so many `ahead`: one of the choices, if these are less than TOP_K. There are `end` quarters.
+fn take_place(token: u32, e: u32, own: f32, ahead: vec4<u32>, weigh: bool, end: u32) {
+  let place = ahead.x + ahead.y + ahead.z + ahead.w;
+  if (place < TOP_K) {
+    routed_experts[place] = e;
+    if (weigh) {
+      let logit = router_logits[token * LOGITS_STRIDE + e];
+      var weight = score(logit, logit);
+      if (SHARES) {
+        var sum = vec4<f32>(0.0);
+        for (var q = 0u; q < end; q++) {
+          let exists = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(EXPERTS);
+          sum += select(vec4<f32>(0.0), exp(route_keys[q] - own), exists);
         }
-        routed_scores[place] = weight;
+        weight /= dot(sum, vec4<f32>(1.0));
       }
+      routed_scores[place] = weight;
     }
   }
-  workgroupBarrier();
 }
 
 // Weight of a choice.

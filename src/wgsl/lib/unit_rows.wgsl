@@ -17,9 +17,14 @@ fn load_units(buffer: u32, rows: array<u32, ROWS>, unit: u32) -> array<Unit, ROW
         out[r] = load_unit(2u, K, rows[r], unit);
       }
     }
-    default: {
+    case 3u: {
       for (var r = 0u; r < ROWS; r++) {
         out[r] = load_unit(3u, K, rows[r], unit);
+      }
+    }
+    default: {
+      for (var r = 0u; r < ROWS; r++) {
+        out[r] = load_unit(4u, K, rows[r], unit);
       }
     }
   }

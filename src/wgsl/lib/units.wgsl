@@ -30,7 +30,7 @@ struct Words {
 }
 
 // Source of fetch that is no buffer of w: a second matrix of the same format.
-const SHARED: u32 = 4u;
+const SHARED: u32 = 8u;
 
 fn units_of(cols: u32) -> u32 {
   return (cols + 31u) / 32u;

@@ -1,0 +1,139 @@
+/** Attention for few tokens on matrix units: 16 heads a workgroup, a slice of the context at once. */
+import { KernelError } from '../errors.ts';
+import { ceilDiv } from '../tensor.ts';
+import { gateConstants, gateLib } from './gates.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import { type AttentionParams, attentionCase, groupedHeads } from './mfa_decode.ts';
+import { mfa_matrix } from './mfa_matrix.ts';
+import { mfa_quad, type QuadParams } from './mfa_quad.ts';
+import { PAGE } from './paged.ts';
+
+/** Query heads of a workgroup: rows of a matrix. */
+const GROUP = 16;
+
+/** Positions of a tile. */
+export const TILE = 64;
+
+/** head_dims that the text is written for, and the most tiles of a slice, whose keys and values are in registers. */
+const MOST_TILES: Readonly<Record<number, number>> = { 64: 4, 128: 4, 256: 2 };
+
+/** Most positions of a slice; 0 for what mfa_tile cannot take. */
+export function tileKeys(p: Pick<AttentionParams, 'D' | 'kv'>): number {
+  return p.kv === 'f32' ? 0 : TILE * (MOST_TILES[p.D] ?? 0);
+}
+
+/** Workgroups that share a slice. */
+export function tileGroups(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
+  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, GROUP);
+}
+
+export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
+  ...mfa_quad,
+  name: 'mfa_tile',
+  summary:
+    'attention for few tokens on matrix units, 16 heads a workgroup; whole with the head-wise gate, or split over the context',
+  variants: [MATRIX_UNITS],
+  libs: (p) => [
+    ...(p.kv === 'fp8'
+      ? (['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] as const)
+      : (['lib/kv_half_f16'] as const)),
+    'lib/positions',
+    gateLib(p.gates),
+    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
+  ],
+  check(p) {
+    mfa_quad.check(p);
+    const most = tileKeys(p);
+    if (p.splitLen > most)
+      throw new KernelError(
+        'mfa_tile',
+        most === 0
+          ? `expected D 64, 128 or 256 and kv f16 or fp8, got ${p.D} and ${p.kv}`
+          : `splitLen: expected at most ${most} with D ${p.D}, got ${p.splitLen}`,
+      );
+  },
+  constants: (p) => ({
+    HEADS: p.heads,
+    KV_HEADS: p.kvHeads,
+    D: p.D,
+    PAGE,
+    WINDOW: p.window ?? 0,
+    TILES: ceilDiv(p.splitLen, TILE),
+    ...gateConstants(p.gates),
+  }),
+  workgroups: (p) => [p.splits, p.tokens, tileGroups(p)],
+  // Queries and softmax weights are rounded to binary16.
+  tolerance: mfa_matrix.tolerance,
+  shapes: {
+    test: [
+      { name: 'context of one', params: attentionCase(64, 256, 'f16', 1, 64, [[0, 0]]) },
+      { name: 'one under a tile', params: attentionCase(64, 256, 'f16', 1, 64, [[0, 62]]) },
+      { name: 'one over a tile', params: attentionCase(64, 256, 'f16', 1, 128, [[0, 64]]) },
+      { name: 'two slices of 256', params: attentionCase(64, 256, 'f16', 2, 128, [[0, 200]]) },
+      { name: 'slices that are no whole tiles', params: attentionCase(16, 256, 'f16', 3, 70, [[0, 150]]) },
+      { name: '8 heads on 2 KV heads of 128', params: groupedHeads(8, 2, 128, 'f16', 1, 256, [[0, 250]]) },
+      { name: '20 heads of 64', params: attentionCase(20, 64, 'f16', 2, 192, [[0, 300]]) },
+      { name: 'fp8, two tiles', params: groupedHeads(64, 8, 128, 'fp8', 2, 128, [[0, 190]]) },
+      { name: 'fp8, heads of 256', params: attentionCase(32, 256, 'fp8', 2, 128, [[0, 190]]) },
+      {
+        name: 'ragged: four sequences, one with two tokens',
+        params: attentionCase(16, 256, 'f16', 4, 64, [
+          [2, 199],
+          [0, 0],
+          [1, 63],
+          [3, 64],
+          [3, 65],
+        ]),
+      },
+      {
+        name: 'window of 100 in a ring of 3 pages, two splits, three tokens of a sequence',
+        params: groupedHeads(
+          12,
+          1,
+          128,
+          'f16',
+          2,
+          64,
+          [
+            [0, 500],
+            [0, 501],
+            [0, 502],
+            [1, 98],
+          ],
+          { window: 100, maxPages: 3 },
+        ),
+      },
+      {
+        name: 'whole, gated heads, tokens 1..2 of 3',
+        params: {
+          ...groupedHeads(12, 2, 64, 'f16', 1, 256, [
+            [0, 7],
+            [0, 220],
+            [1, 255],
+          ]),
+          tokenBegin: 1,
+          tokens: 2,
+          gates: { stride: 40, at: 20 },
+        },
+      },
+    ],
+    bench: [
+      ...[256, 1024, 4096].map((context) => ({
+        name: `64 heads of 256, batch 1, context ${context}`,
+        params: tileCase(64, 1, 256, context),
+        set: 'real' as const,
+      })),
+      ...[256, 1024, 4096].map((context) => ({
+        name: `64 heads on 8 KV heads of 128, batch 1, context ${context}`,
+        params: tileCase(64, 8, 128, context),
+        set: 'real' as const,
+      })),
+    ],
+  },
+});
+
+/** One token's attention in slices as long as they may be, for benchmark lists. */
+function tileCase(heads: number, kvHeads: number, D: number, context: number): QuadParams {
+  const length = tileKeys({ D, kv: 'f16' });
+  return groupedHeads(heads, kvHeads, D, 'f16', ceilDiv(context, length), length, [[0, context - 1]]);
+}
