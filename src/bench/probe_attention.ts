@@ -1,16 +1,13 @@
-/** Probes of attention and of what prepares it. */
+/** Probes of attention. */
 import type { Heat } from '../cost/calibration.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
-import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, groupedHeads, mfa_decode } from '../kernels/mfa_decode.ts';
 import { mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad } from '../kernels/mfa_quad.ts';
+import { mfa_tile } from '../kernels/mfa_tile.ts';
 import { type KvFormat, PAGE } from '../kernels/paged.ts';
-import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
-import { rope_cache } from '../kernels/rope_cache.ts';
-import { rope_turns } from '../kernels/rope_turns.ts';
-import { ceilDiv, padRow } from '../tensor.ts';
+import { ceilDiv } from '../tensor.ts';
 import { CACHED, COLD, type ProbeShape, probe, type Some } from './probe_shape.ts';
 
 /** Formats of the cache whose kernel families have probes: the usual one more of them. */
@@ -78,6 +75,44 @@ export function matrixAttention(): ProbeShape[] {
     ...cold.slice(0, kv === 'f16' ? cold.length : 6).map((shape) => attention(mfa_matrix, shape, COLD, kv)),
     ...cached.slice(0, kv === 'f16' ? 3 : 1).map((shape) => attention(mfa_matrix, shape, CACHED, kv)),
   ]);
+}
+
+export function tileAttention(): ProbeShape[] {
+  const whole: readonly Slices[] = [
+    [24, 256, 1, 60, 64],
+    [24, 256, 20, 120, 128],
+    [72, 128, 1, 250, 256, 6],
+    [72, 128, 12, 250, 256, 6],
+    [24, 128, 3, 100, 128, 3],
+    [24, 64, 1, 50, 64],
+  ];
+  const parts: readonly Slices[] = [
+    ...([
+      [24, 256, 1, 640, 64],
+      [72, 128, 1, 700, 64, 6],
+      [48, 256, 1, 3000, 128],
+    ] as const),
+    ...([
+      [72, 128, 5, 3000, 256, 6],
+      [40, 256, 3, 1000, 64],
+      [24, 128, 1, 5000, 128, 3],
+    ] as const),
+    ...([
+      [72, 128, 12, 9000, 256, 6],
+      [24, 64, 2, 900, 64, 2],
+      [72, 128, 20, 9000, 192, 6, 700],
+      [24, 128, 1, 30000, 256, 3],
+    ] as const),
+  ];
+  return PROBED_CACHES.flatMap((kv) =>
+    [whole, parts].flatMap((shapes) => [
+      // Of fp8, fewer.
+      ...shapes
+        .slice(0, kv === 'f16' ? shapes.length : 5)
+        .map((shape) => attention(mfa_tile, shape, COLD, kv)),
+      ...shapes.slice(0, kv === 'f16' ? 2 : 1).map((shape) => attention(mfa_tile, shape, CACHED, kv)),
+    ]),
+  );
 }
 
 export function plainAttention(some: Some): ProbeShape[] {
@@ -310,60 +345,3 @@ export function combineProbes(some: Some): ProbeShape[] {
 }
 
 /** Rotary angles, and rotation on the way to attention and cache. */
-export function ropeProbes(some: Some): ProbeShape[] {
-  const turns = (
-    [
-      [1, 48],
-      [20, 96],
-      [60, 208],
-      [150, 48],
-    ] as const
-  ).map(([tokens, dim]) => {
-    const places = Array.from({ length: tokens }, (_, s) => [s, 100] as const);
-    const example = { places, sequences: tokens, maxPages: 2 };
-    const rope = { dim, theta: 500000 };
-    const params = { tokens, rope, sequences: tokens, maxPages: 2, example };
-    return probe(rope_turns, `${tokens} tokens, ${dim} rotated`, params);
-  });
-  const caches = (
-    [
-      [1, 3, 90],
-      [20, 12, 90],
-      [60, 40, 202],
-    ] as const
-  ).map(([tokens, heads, D]) =>
-    probe(rope_cache, `${tokens} tokens, ${heads} heads of ${D}`, {
-      ...{ tokens, heads, D, kAt: 104, kv: 'f16', pages: 4 },
-      qkvStride: 104 + 2 * padRow(D),
-    }),
-  );
-  // The first are one pipeline: software drivers take seconds to compile it.
-  const heads = [
-    ...([1, 20, 60, 200] as const).map((tokens) => [tokens, 3, 1, 24, 12] as const),
-    ...([
-      [1, 72, 6, 112, 56],
-      [60, 72, 6, 112, 112],
-      [8, 24, 3, 112, 56],
-      [200, 24, 3, 96, 48],
-    ] as const),
-  ];
-  const norms = some(heads, 4).map(([tokens, heads, kvHeads, D, rotary]) =>
-    probe(qk_norm_rope, `${tokens} tokens, ${heads} heads of ${D} on ${kvHeads}`, {
-      ...{ tokens, heads, kvHeads, D, rotary, eps: 1e-5, kv: 'f16', pages: ceilDiv(tokens, PAGE) + 1 },
-      stride: (heads + 2 * kvHeads) * padRow(D),
-    }),
-  );
-  const packs = (
-    [
-      [1, 1, 208],
-      [20, 3, 112],
-      [60, 6, 112],
-      [200, 1, 208],
-    ] as const
-  ).map(([tokens, kvHeads, D]) =>
-    probe(kv_pack, `${tokens} tokens, ${kvHeads} heads of ${D}`, {
-      ...{ tokens, kvHeads, D, pages: ceilDiv(tokens, PAGE) + 1 },
-    }),
-  );
-  return [...turns, ...caches, ...norms, ...packs];
-}

@@ -10,7 +10,7 @@ import {
   matrixAttention,
   plainAttention,
   quadAttention,
-  ropeProbes,
+  tileAttention,
 } from './probe_attention.ts';
 import {
   downProbes,
@@ -23,6 +23,7 @@ import {
   routedProbes,
   tilesOf,
 } from './probe_linear.ts';
+import { ropeProbes } from './probe_rope.ts';
 import { routingProbes, rowProbes, sampleProbes } from './probe_rows.ts';
 import type { ProbeShape, Some } from './probe_shape.ts';
 
@@ -46,7 +47,7 @@ export function probeShapes(
       ...matmulProbes(row, some),
       ...(caps.matrixUnits ? matrixProbes(row) : []),
     ]),
-    ...(caps.matrixUnits ? matrixAttention() : []),
+    ...(caps.matrixUnits ? [...matrixAttention(), ...tileAttention()] : []),
     ...quadAttention(some),
     ...plainAttention(some),
     ...combineProbes(some),

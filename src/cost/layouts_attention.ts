@@ -2,6 +2,7 @@
 import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
+import { TILE } from '../kernels/mfa_tile.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
@@ -54,6 +55,15 @@ function mfaQuad(call: LaidOut): Layout {
   const layout = slices(call, KEYS, quadGroup(p), 'fma');
   // The last step of several slices is mfa_combine's.
   return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'} x${quadGroup(p)}` };
+}
+
+/** Heads of a workgroup of mfa_tile, and positions that it stages at a time. */
+const TILE_HEADS = 16;
+
+function mfaTile(call: LaidOut): Layout {
+  const { splits } = call.params as AttentionParams;
+  const layout = slices(call, TILE, TILE_HEADS, 'matrix');
+  return { ...layout, family: `${layout.family} ${splits > 1 ? 'parts' : 'whole'}` };
 }
 
 function mfaCombine(call: LaidOut): Layout {
@@ -111,6 +121,7 @@ export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   mfa_matrix: (call) => slices(call, 32, 64, 'matrix'),
   mfa_decode: mfaDecode,
   mfa_quad: mfaQuad,
+  mfa_tile: mfaTile,
   mfa_combine: mfaCombine,
   rope_turns: ropeTurns,
   rope_cache: ropeCache,

@@ -6,7 +6,7 @@ import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
-import { mfa_quad, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
+import { mfa_quad, QUAD_WORKGROUPS, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
 import { mfa_tile, TILE, tileGroups, tileKeys } from '../kernels/mfa_tile.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
@@ -20,11 +20,8 @@ import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
 
-/**
- * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. With
- * matrix units, and without.
- */
-const QUAD_BYTES = { matrix: 6 * 1024 * 1024, plain: 64 * 1024 * 1024 } as const;
+/** Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. */
+const QUAD_BYTES = 64 * 1024 * 1024;
 
 /** Tiles that one workgroup takes one after the other, rather than that a dispatch joins slices. */
 const WHOLE_TILES = 2;
@@ -172,35 +169,44 @@ interface Core extends Slices {
 
 /** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
 function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
-  const { heads, kvHeads, headDim: D, window } = facts;
+  const { heads, kvHeads, headDim: D } = facts;
+  const { tokens } = shape;
   const { kv } = shape.cache;
-  const matrix = shape.matrixUnits && fitsMatrixUnits({ D, kv, kvHeads, window });
   const sliced = (kernel: Core['kernel'], splitLen: number): Core => ({
     kernel,
     splits: ceilDiv(seen, splitLen),
     splitLen,
   });
   if (shape.deterministic) return sliced(mfa_decode, DETERMINISTIC_SPLIT);
+  const tile = quadKeys(D);
+  const whole = seen <= WHOLE_TILES * tile;
   const most = shape.matrixUnits ? tileKeys({ D, kv }) : 0;
-  if (most > 0) {
-    const groups = shape.tokens * tileGroups(facts);
-    const abreast = (length: number) => groups * ceilDiv(seen, length) <= OCCUPYING.ahead;
-    const tiles = Array.from({ length: most / TILE }, (_, i) => (i + 1) * TILE);
-    const length = tiles.find(abreast) ?? (matrix ? undefined : most);
-    if (length !== undefined) return sliced(mfa_tile, length);
+  if (most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS))
+    return chooseMatrix(shape, facts, seen, most);
+  const quads = tokens * quadsOf(facts);
+  if (quads * seen * 2 * kvRowBytes(kv, D) <= QUAD_BYTES) {
+    if (whole) return { kernel: mfa_quad, splits: 1, splitLen: seen };
+    return sliced(mfa_quad, ceilDiv(ceilDiv(seen * quads, OCCUPYING.ahead), tile) * tile);
   }
-  const quads = quadsOf(facts);
-  const bytes = shape.tokens * quads * seen * 2 * kvRowBytes(kv, D);
-  if (bytes <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
-    const tile = quadKeys(D);
-    if (seen <= WHOLE_TILES * tile) return { kernel: mfa_quad, splits: 1, splitLen: seen };
-    const length = ceilDiv(seen * shape.tokens * quads, OCCUPYING.ahead);
-    return sliced(mfa_quad, ceilDiv(length, tile) * tile);
+  const each = tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
+  return { kernel: mfa_decode, ...contextSlices(seen, each, OCCUPYING.plain) };
+}
+
+/**
+ * The same on matrix units: slices of mfa_tile as short as leave one round of workgroups; longer contexts by mfa_matrix, or
+ * where that does not know the heads, by slices as long as may be (`most`).
+ */
+function chooseMatrix({ tokens, cache }: StepShape, facts: AttentionFacts, seen: number, most: number): Core {
+  const { heads, kvHeads, headDim: D, window } = facts;
+  const groups = tokens * tileGroups(facts);
+  const lengths = Array.from({ length: most / TILE }, (_, i) => (i + 1) * TILE);
+  const length = lengths.find((each) => groups * ceilDiv(seen, each) <= OCCUPYING.ahead);
+  if (length === undefined && fitsMatrixUnits({ D, kv: cache.kv, kvHeads, window })) {
+    const each = tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
+    return { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) };
   }
-  const each = shape.tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
-  return matrix
-    ? { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) }
-    : { kernel: mfa_decode, ...contextSlices(seen, each, OCCUPYING.plain) };
+  const splitLen = length ?? most;
+  return { kernel: mfa_tile, splits: ceilDiv(seen, splitLen), splitLen };
 }
 
 /** The attention core over ranges of tokens small enough for the partial results. */

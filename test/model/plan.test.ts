@@ -71,9 +71,11 @@ describe('plans', () => {
     expect(core(1, 4096)).toEqual(['mfa_quad 8', 'mfa_combine 8']);
     expect(core(64, 4096)).toEqual(['mfa_decode 8', 'mfa_combine 8']);
     const matrix = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
-    expect(core(1, 256, matrix)).toEqual(['mfa_quad 4', 'mfa_combine 4']);
-    expect(core(1, 512, matrix)[0]).toMatch(/^mfa_matrix /);
-    expect(core(1, 4096, matrix)).toEqual(['mfa_matrix 64', 'mfa_combine 64']);
+    expect(core(1, 128, matrix)).toEqual(['mfa_quad 1']);
+    expect(core(1, 256, matrix)).toEqual(['mfa_tile 4', 'mfa_combine 4']);
+    expect(core(3, 128, matrix)).toEqual(['mfa_tile 2', 'mfa_combine 2']);
+    expect(core(1, 4096, matrix)).toEqual(['mfa_tile 32', 'mfa_combine 32']);
+    expect(core(1, 8192, matrix)).toEqual(['mfa_matrix 128', 'mfa_combine 128']);
     // As many slices as occupy the GPU, whatever the context; more of those that would be long.
     expect(core(64, 4096, matrix)).toEqual(['mfa_matrix 2', 'mfa_combine 2']);
     expect(core(64, 65536, matrix)).toEqual(['mfa_matrix 8', 'mfa_combine 8']);
@@ -155,12 +157,13 @@ describe('plans', () => {
       maxBindingBytes = 2 ** 30,
       shared: WeightFormat = 'bf16',
       changes = {},
+      maxStorageBuffers = BASELINE.maxStorageBuffers,
     ) => {
       const changed = { ...config, ...changes };
       const format = (tensor: string) =>
         ({ format: tensor.includes('share_expert') ? shared : 'bf16' }) as const;
       const layout = weightLayout(changed, format, maxBindingBytes);
-      const caps = { ...BASELINE, maxBindingBytes };
+      const caps = { ...BASELINE, maxBindingBytes, maxStorageBuffers };
       const cache = { sequences: 64, maxContext: 1024, pages: 64, kv: 'f16' } as const;
       return planDecode(changed, { layout, cache, caps, deterministic: false }, batch, 256)
         .calls.filter(({ layer, label }) => layer === 4 && label.endsWith('gate_up_proj'))
@@ -172,10 +175,18 @@ describe('plans', () => {
     const apart = ['moe.gate_up_proj 3 ', 'share_expert.gate_up_proj 1 '];
     expect(gateUps(1)).toEqual(['moe.gate_up_proj 4 48 1 layers.4.share_expert.gate_up_proj#0']);
     expect(gateUps(4)).toEqual(['moe.gate_up_proj 16 48 1 layers.4.share_expert.gate_up_proj#0']);
-    // 24 in each of two buffers; 20, 20 and 8 would leave the shared one no number of its own.
-    expect(gateUps(1, 24 * 1280 * 896 * 2)[0]).toMatch(/^moe.gate_up_proj 4 24 24 1 /);
-    expect(gateUps(1, 20 * 1280 * 896 * 2)).toEqual([
-      expect.stringMatching(/^moe.gate_up_proj 3 20 20 8 /),
+    // 24 in each of two buffers, 16 in each of three; 10, 10, 10, 10 and 8 would leave the shared one no number of its own.
+    const expert = 1280 * 896 * 2;
+    expect(gateUps(1, 24 * expert)[0]).toMatch(/^moe.gate_up_proj 4 24 24 1 /);
+    expect(gateUps(1, 20 * expert)[0]).toMatch(/^moe.gate_up_proj 4 16 16 16 1 /);
+    // Four and the shared one are more than an adapter needs to allow.
+    expect(gateUps(1, 12 * expert)).toEqual([
+      expect.stringMatching(/^moe.gate_up_proj 3 12 12 12 12 /),
+      apart[1],
+    ]);
+    expect(gateUps(1, 12 * expert, 'bf16', {}, 9)[0]).toMatch(/^moe.gate_up_proj 4 12 12 12 12 1 /);
+    expect(gateUps(1, 11 * expert, 'bf16', {}, 12)).toEqual([
+      expect.stringMatching(/^moe.gate_up_proj 3 10 10 10 10 8 /),
       apart[1],
     ]);
     expect(gateUps(1, 2 ** 30, 'f32')).toEqual(apart);
@@ -224,9 +235,9 @@ describe('plans', () => {
       expect(experts.map((c) => [c.label, c.params])).toMatchObject([
         [
           'layers.4.moe.gate_up_proj',
-          { buffers: [14, 14, 14, 6], shard: { expertBegin: 0, expertCount: 48 } },
+          { buffers: [12, 12, 12, 12], shard: { expertBegin: 0, expertCount: 48 } },
         ],
-        ['layers.4.moe.down_proj', { buffers: [29, 19], shard: { expertBegin: 0, expertCount: 48 } }],
+        ['layers.4.moe.down_proj', { buffers: [24, 24], shard: { expertBegin: 0, expertCount: 48 } }],
       ]);
       expect(names(plan, 4).length).toBe(batch === 1 ? 9 : 10);
       for (const call of plan.calls)
