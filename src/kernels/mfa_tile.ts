@@ -2,11 +2,12 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
 import { gateConstants, gateLib } from './gates.ts';
-import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts';
 import { type AttentionParams, attentionCase, groupedHeads } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad, type QuadParams } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
+import { OCCUPYING } from './slices.ts';
 
 /** Query heads of a workgroup: rows of a matrix. */
 const GROUP = 16;
@@ -23,8 +24,17 @@ export function tileKeys(p: Pick<AttentionParams, 'D' | 'kv'>): number {
 }
 
 /** Workgroups that share a slice. */
-export function tileGroups(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
+function tileGroups(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
   return p.kvHeads * ceilDiv(p.heads / p.kvHeads, GROUP);
+}
+
+/** Positions of the shortest slices of `seen`, in whole tiles, whose workgroups all run side by side; undefined if none do. */
+export function abreastLength(
+  p: Pick<AttentionParams, 'D' | 'kv' | 'heads' | 'kvHeads' | 'tokens'>,
+  seen: number,
+): number | undefined {
+  const lengths = Array.from({ length: tileKeys(p) / TILE }, (_, i) => (i + 1) * TILE);
+  return lengths.find((each) => p.tokens * tileGroups(p) * ceilDiv(seen, each) <= OCCUPYING.ahead);
 }
 
 export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
@@ -117,23 +127,30 @@ export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
         },
       },
     ],
-    bench: [
-      ...[256, 1024, 4096].map((context) => ({
-        name: `64 heads of 256, batch 1, context ${context}`,
-        params: tileCase(64, 1, 256, context),
-        set: 'real' as const,
-      })),
-      ...[256, 1024, 4096].map((context) => ({
-        name: `64 heads on 8 KV heads of 128, batch 1, context ${context}`,
-        params: tileCase(64, 8, 128, context),
-        set: 'real' as const,
-      })),
-    ],
+    bench: [...tileBench('f16'), ...tileBench('fp8')],
   },
 });
 
-/** One token's attention in slices as long as they may be, for benchmark lists. */
-function tileCase(heads: number, kvHeads: number, D: number, context: number): QuadParams {
-  const length = tileKeys({ D, kv: 'f16' });
-  return groupedHeads(heads, kvHeads, D, 'f16', ceilDiv(context, length), length, [[0, context - 1]]);
+/** Attention in slices as plans cut it, for benchmark lists. */
+function tileBench(kv: 'f16' | 'fp8'): Shape<QuadParams>[] {
+  const shape = (kvHeads: number, D: number, batch: number, context: number, window?: number) => {
+    const heads = window === undefined ? 64 : 96;
+    const seen = window ?? context;
+    const length = abreastLength({ D, kv, heads, kvHeads, tokens: batch }, seen) ?? tileKeys({ D, kv });
+    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+    const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
+    const of = `${heads} heads${kvHeads === 1 ? '' : ` on ${kvHeads} KV heads`} of ${D}`;
+    return {
+      name: `${of}, batch ${batch}, context ${context}${window === undefined ? '' : `, window ${window}`}${kv === 'f16' ? '' : `, ${kv}`}`,
+      params: groupedHeads(heads, kvHeads, D, kv, ceilDiv(seen, length), length, places, ring),
+      set: 'real' as const,
+    };
+  };
+  return [
+    ...[256, 1024, 4096].map((context) => shape(1, 256, 1, context)),
+    ...[256, 1024, 4096, 32768].map((context) => shape(8, 128, 1, context)),
+    shape(8, 128, 64, 8192),
+    shape(8, 128, 1, 4096, 512),
+    shape(8, 128, 64, 8192, 512),
+  ];
 }

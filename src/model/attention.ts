@@ -7,7 +7,7 @@ import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad, QUAD_WORKGROUPS, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
-import { mfa_tile, TILE, tileGroups, tileKeys } from '../kernels/mfa_tile.ts';
+import { abreastLength, mfa_tile, tileKeys } from '../kernels/mfa_tile.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { contextSlices, OCCUPYING, type Slices } from '../kernels/slices.ts';
@@ -198,10 +198,9 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
  */
 function chooseMatrix({ tokens, cache }: StepShape, facts: AttentionFacts, seen: number, most: number): Core {
   const { heads, kvHeads, headDim: D, window } = facts;
-  const groups = tokens * tileGroups(facts);
-  const lengths = Array.from({ length: most / TILE }, (_, i) => (i + 1) * TILE);
-  const length = lengths.find((each) => groups * ceilDiv(seen, each) <= OCCUPYING.ahead);
-  if (length === undefined && fitsMatrixUnits({ D, kv: cache.kv, kvHeads, window })) {
+  const { kv } = cache;
+  const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen);
+  if (length === undefined && fitsMatrixUnits({ D, kv, kvHeads, window })) {
     const each = tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
     return { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) };
   }
