@@ -23,6 +23,11 @@ export function tileKeys(p: Pick<AttentionParams, 'D' | 'kv'>): number {
   return p.kv === 'f32' ? 0 : TILE * (MOST_TILES[p.D] ?? 0);
 }
 
+/** Whether the query heads of a KV head fill half of the rows of a matrix, below which mfa_quad is faster. */
+export function fillsTiles(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): boolean {
+  return p.heads / p.kvHeads >= GROUP / 2;
+}
+
 /** Workgroups that share a slice. */
 function tileGroups(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
   return p.kvHeads * ceilDiv(p.heads / p.kvHeads, GROUP);

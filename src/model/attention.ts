@@ -7,7 +7,7 @@ import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad, QUAD_WORKGROUPS, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
-import { abreastLength, mfa_tile, tileKeys } from '../kernels/mfa_tile.ts';
+import { abreastLength, fillsTiles, mfa_tile, tileKeys } from '../kernels/mfa_tile.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { contextSlices, OCCUPYING, type Slices } from '../kernels/slices.ts';
@@ -180,7 +180,7 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
   if (shape.deterministic) return sliced(mfa_decode, DETERMINISTIC_SPLIT);
   const tile = quadKeys(D);
   const whole = seen <= WHOLE_TILES * tile;
-  const most = shape.matrixUnits ? tileKeys({ D, kv }) : 0;
+  const most = shape.matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
   if (most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS))
     return chooseMatrix(shape, facts, seen, most);
   const quads = tokens * quadsOf(facts);
