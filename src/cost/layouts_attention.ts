@@ -2,7 +2,7 @@
 import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
-import { TILE } from '../kernels/mfa_tile.ts';
+import { TILE, TILE_HEADS } from '../kernels/mfa_tile.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
@@ -56,9 +56,6 @@ function mfaQuad(call: LaidOut): Layout {
   // The last step of several slices is mfa_combine's.
   return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'} x${quadGroup(p)}` };
 }
-
-/** Heads of a workgroup of mfa_tile, and positions that it stages at a time. */
-const TILE_HEADS = 16;
 
 function mfaTile(call: LaidOut): Layout {
   const { splits } = call.params as AttentionParams;

@@ -10,9 +10,9 @@ import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
 
 /** Query heads of a workgroup: rows of a matrix. */
-const GROUP = 16;
+export const TILE_HEADS = 16;
 
-/** Positions of a tile. */
+/** Positions that a workgroup stages at a time. */
 export const TILE = 64;
 
 /** head_dims that the text is written for, and the most tiles of a slice, whose keys and values are in registers. */
@@ -25,12 +25,12 @@ export function tileKeys(p: Pick<AttentionParams, 'D' | 'kv'>): number {
 
 /** Whether the query heads of a KV head fill half of the rows of a matrix, below which mfa_quad is faster. */
 export function fillsTiles(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): boolean {
-  return p.heads / p.kvHeads >= GROUP / 2;
+  return p.heads / p.kvHeads >= TILE_HEADS / 2;
 }
 
 /** Workgroups that share a slice. */
 function tileGroups(p: Pick<AttentionParams, 'heads' | 'kvHeads'>): number {
-  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, GROUP);
+  return p.kvHeads * ceilDiv(p.heads / p.kvHeads, TILE_HEADS);
 }
 
 /** Positions of the shortest slices of `seen`, in whole tiles, whose workgroups all run side by side; undefined if none do. */
@@ -144,9 +144,9 @@ function tileBench(kv: 'f16' | 'fp8'): Shape<QuadParams>[] {
     const length = abreastLength({ D, kv, heads, kvHeads, tokens: batch }, seen) ?? tileKeys({ D, kv });
     const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
     const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
-    const of = `${heads} heads${kvHeads === 1 ? '' : ` on ${kvHeads} KV heads`} of ${D}`;
+    const name = `${heads} heads${kvHeads === 1 ? '' : ` on ${kvHeads} KV heads`} of ${D}`;
     return {
-      name: `${of}, batch ${batch}, context ${context}${window === undefined ? '' : `, window ${window}`}${kv === 'f16' ? '' : `, ${kv}`}`,
+      name: `${name}, batch ${batch}, context ${context}${window === undefined ? '' : `, window ${window}`}${kv === 'f16' ? '' : `, ${kv}`}`,
       params: groupedHeads(heads, kvHeads, D, kv, ceilDiv(seen, length), length, places, ring),
       set: 'real' as const,
     };

@@ -26,7 +26,7 @@ export function routingFault(r: Routing): string | undefined {
 /** Whether experts are scored by sigmoids, and chosen with a bias. */
 const isSigmoid = (r: Routing): boolean => r.scoring === 'sigmoid';
 
-/** Experts from which on only those of leading quarters are compared with each other. */
+/** Most experts of which all are compared with each other; of more, those of leading quarters. */
 const MANY_EXPERTS = 64;
 
 /** The library files that score and choose experts. */

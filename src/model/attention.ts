@@ -20,8 +20,11 @@ import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts
 /** Positions per context slice when results must not depend on batch, chunking or pages. */
 const DETERMINISTIC_SPLIT = 256;
 
-/** Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. */
-const QUAD_BYTES = 64 * 1024 * 1024;
+/**
+ * Most bytes of K and V that workgroups of four heads read: quads of a KV head read them again each, from a cache. Where
+ * mfa_matrix is the choice beyond, and elsewhere.
+ */
+const QUAD_BYTES = { matrix: 6 * 1024 * 1024, plain: 64 * 1024 * 1024 } as const;
 
 /** Tiles that one workgroup takes one after the other, rather than that a dispatch joins slices. */
 const WHOLE_TILES = 2;
@@ -169,8 +172,8 @@ interface Core extends Slices {
 
 /** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
 function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
-  const { heads, kvHeads, headDim: D } = facts;
-  const { tokens } = shape;
+  const { heads, kvHeads, headDim: D, window } = facts;
+  const { tokens, matrixUnits } = shape;
   const { kv } = shape.cache;
   const sliced = (kernel: Core['kernel'], splitLen: number): Core => ({
     kernel,
@@ -178,34 +181,24 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
     splitLen,
   });
   if (shape.deterministic) return sliced(mfa_decode, DETERMINISTIC_SPLIT);
+  const matrix = matrixUnits && fitsMatrixUnits({ D, kv, kvHeads, window });
   const tile = quadKeys(D);
   const whole = seen <= WHOLE_TILES * tile;
-  const most = shape.matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
-  if (most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS))
-    return chooseMatrix(shape, facts, seen, most);
+  const most = matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
+  if (most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS)) {
+    // As short as leaves one round of workgroups; else what mfa_matrix does not know, as long as may be.
+    const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen) ?? (matrix ? undefined : most);
+    if (length !== undefined) return sliced(mfa_tile, length);
+  }
   const quads = tokens * quadsOf(facts);
-  if (quads * seen * 2 * kvRowBytes(kv, D) <= QUAD_BYTES) {
+  if (quads * seen * 2 * kvRowBytes(kv, D) <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
     if (whole) return { kernel: mfa_quad, splits: 1, splitLen: seen };
     return sliced(mfa_quad, ceilDiv(ceilDiv(seen * quads, OCCUPYING.ahead), tile) * tile);
   }
   const each = tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
-  return { kernel: mfa_decode, ...contextSlices(seen, each, OCCUPYING.plain) };
-}
-
-/**
- * The same on matrix units: slices of mfa_tile as short as leave one round of workgroups; longer contexts by mfa_matrix, or
- * where that does not know the heads, by slices as long as may be (`most`).
- */
-function chooseMatrix({ tokens, cache }: StepShape, facts: AttentionFacts, seen: number, most: number): Core {
-  const { heads, kvHeads, headDim: D, window } = facts;
-  const { kv } = cache;
-  const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen);
-  if (length === undefined && fitsMatrixUnits({ D, kv, kvHeads, window })) {
-    const each = tokens * kvHeads * ceilDiv(heads / kvHeads, 64);
-    return { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) };
-  }
-  const splitLen = length ?? most;
-  return { kernel: mfa_tile, splits: ceilDiv(seen, splitLen), splitLen };
+  return matrix
+    ? { kernel: mfa_matrix, ...contextSlices(seen, each, OCCUPYING.ahead) }
+    : { kernel: mfa_decode, ...contextSlices(seen, each, OCCUPYING.plain) };
 }
 
 /** The attention core over ranges of tokens small enough for the partial results. */
