@@ -100,6 +100,7 @@ function cardText(gpu: Gpu, adapters: readonly string[], missing: readonly strin
       ['timestamps', gpu.timestamps ? 'yes' : 'no'],
       ['largest buffer', formatBytes(info.limits.maxBufferSize)],
       ['largest binding', formatBytes(caps.maxBindingBytes)],
+      ['storage buffers', `${caps.maxStorageBuffers} in a kernel`],
       ['features', info.features.join(', ')],
     ]),
     missing.length === 0 ? 'nothing is missing\n' : `missing:\n${missing.map((m) => `  ${m}\n`).join('')}`,

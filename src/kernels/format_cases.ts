@@ -132,6 +132,7 @@ export function unitShapes(): Shape<LinearParams>[] {
       routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 512, 1, {
         ...{ format: 'q4_k', buffers: [2, 2, 2, 2, 1] },
       }),
+      true,
     ),
     shape('as many rows a workgroup as may be, norm', dense(75, 7168, 500, { ...int4, norm: 'rms' }), true),
   ];

@@ -200,6 +200,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
       {
         name: 'experts straight from logits, 6 of 150',
         params: routed({ experts: 150, topK: 6, renormalise: false }, 12, 24, 2),
+        once: true,
       },
       {
         name: 'experts straight from logits, in four buffers',
@@ -228,6 +229,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
         params: routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 64, 2, {
           buffers: [2, 2, 2, 2, 1],
         }),
+        once: true,
       },
       {
         name: 'experts 1..5 straight from logits, in two buffers, f32',
