@@ -14,10 +14,11 @@ export interface ShardGroup {
   readonly slots: Readonly<Record<string, string>>;
 }
 
-/** The shards of `weights`, up to `most` together where they hold whole experts. */
+/** The shards of `weights`, up to `most` (at least one) together where they hold whole experts. */
 export function shardGroups(weights: WeightMatrix, most: number): ShardGroup[] {
   const { name, rows, shards } = weights;
-  const size = shards.every((shard) => shard.rowCount === rows) ? Math.min(most, BUFFER_NAMES.length) : 1;
+  const whole = shards.every((shard) => shard.rowCount === rows);
+  const size = whole ? Math.max(1, Math.min(most, BUFFER_NAMES.length)) : 1;
   const groups: ShardGroup[] = [];
   for (let begin = 0; begin < shards.length; begin += size) {
     const part = shards.slice(begin, begin + size);

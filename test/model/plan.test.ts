@@ -245,6 +245,13 @@ describe('plans', () => {
     }
   });
 
+  it('says which call binds more buffers than the adapter allows', () => {
+    const few = options('step3-tiny', { caps: { ...BASELINE, maxStorageBuffers: 6 } });
+    expect(() => planDecode(preset('step3-tiny'), few, 1, 64)).toThrow(
+      /kernel matvec: layers\.0\.qkv_proj: expected at most 6 storage buffers, got 8/,
+    );
+  });
+
   it('the released model plans at default limits: no binding and no dispatch exceeds them', () => {
     const config = PRESETS.step3;
     const o = options('step3', { cache: { sequences: 1, maxContext: 65536, pages: 1024, kv: 'f16' } });
