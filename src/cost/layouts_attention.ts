@@ -51,8 +51,8 @@ function mfaDecode(call: LaidOut): Layout {
 
 function mfaQuad(call: LaidOut): Layout {
   const p = call.params as AttentionParams;
-  const { KEYS } = constantsOf(call);
-  const layout = slices(call, KEYS, quadGroup(p), 'fma');
+  const { TILE: keys, WG } = constantsOf(call);
+  const layout = slices(call, (keys * WG) / 256, quadGroup(p), 'fma');
   // The last step of several slices is mfa_combine's.
   return { ...layout, family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'} x${quadGroup(p)}` };
 }

@@ -62,6 +62,16 @@ function subgroups(name: string, least: number): Variant {
   };
 }
 
+const SMALL_SUBGROUP = subgroups('small subgroup', 8);
+
+/** The same where a workgroup is many subgroups, which take turns at every barrier: fewer of them, and smaller tiles. */
+const FEW_LANES: Variant = {
+  ...SMALL_SUBGROUP,
+  name: 'few lanes',
+  constants: { ...SMALL_SUBGROUP.constants, WG: 64 },
+  available: (caps) => SMALL_SUBGROUP.available(caps) && caps.subgroupMaxSize < 16,
+};
+
 /** The same through workgroup memory. */
 const WORKGROUP: Variant = { ...PLAIN, name: 'workgroup', libs: ['lib/scores_workgroup'] };
 
@@ -96,7 +106,7 @@ function mostKeys(D: number, kv: KvFormat, group: Group): number {
   return Math.min(QUAD_KEYS[group], (each * WG) / parts(D));
 }
 
-/** Positions of a tile: half as many where a slice has no more. Two sizes only, so that pipelines are few. */
+/** Positions of a tile of 256 invocations: half as many where a slice has no more. Two sizes only, so that pipelines are few. */
 function tileKeys(p: QuadParams): number {
   const group = quadGroup(p);
   const most = mostKeys(p.D, p.kv, group);
@@ -108,7 +118,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   name: 'mfa_quad',
   summary:
     'attention for few tokens, up to four heads a workgroup; whole with the head-wise gate, or split over the context',
-  variants: [subgroups('subgroup', 32), subgroups('small subgroup', 8), WORKGROUP],
+  variants: [subgroups('subgroup', 32), FEW_LANES, SMALL_SUBGROUP, WORKGROUP],
   libs: (p) => [
     `lib/heads_${quadGroup(p)}`,
     ...kvEightLibs(p.kv),
@@ -137,7 +147,8 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     PAGE,
     WINDOW: p.window ?? 0,
     PARTS: parts(p.D),
-    KEYS: tileKeys(p),
+    TILE: tileKeys(p),
+    WG,
     ...gateConstants(p.gates),
   }),
   bindings(p) {

@@ -23,9 +23,10 @@ const D: u32 = 16u;        // head_dim; rows are padded to D8
 const PAGE: u32 = 64u;     // positions of a page
 const WINDOW: u32 = 0u;    // positions that a query sees, which lie in a ring of pages; 0 = all before it
 const PARTS: u32 = 1u;     // invocations that share the columns of a key, sixteen each: a power of two
-const KEYS: u32 = 256u;    // positions of a tile: a power of two, at least 256 / PARTS and 16
+const TILE: u32 = 256u;    // positions of a tile, were there 256 invocations: a power of two, at least 256 / PARTS and 16
+const WG: u32 = 256u;      // invocations of a workgroup: 64 or 256
 
-const WG: u32 = 256u;
+const KEYS: u32 = TILE * WG / 256u;  // positions of a tile
 const D8: u32 = (D + 7u) / 8u * 8u;
 const COLUMNS: u32 = D8 / 4u;
 const EIGHTS: u32 = D8 / 8u;  // at least PARTS
@@ -40,7 +41,7 @@ const OWNED: u32 = (KEYS_EACH + PARTS - 1u) / PARTS;     // of those, a member's
 const ROUND_EACH: u32 = min(KEYS_EACH, 8u / GROUP);      // keys of a team that go through workgroup memory at a time
 const PART_PLANE: u32 = ROUND_EACH * KEY_TEAMS + 1u;     // the parts of a key lie in different memory banks
 
-const KEY_GROUPS: u32 = min(32u, 1u << firstLeadingBit(WG / EIGHTS));  // a power of two, 4 to 32
+const KEY_GROUPS: u32 = min(32u, 1u << firstLeadingBit(WG / EIGHTS));  // a power of two, at most 32
 const KEY_LANES: u32 = KEY_GROUPS * EIGHTS;
 const VALUES_EACH: u32 = KEYS / KEY_GROUPS;
 const JOINED: u32 = 8u / GROUP;                          // of its eight columns, those that an invocation joins at a time
@@ -210,6 +211,9 @@ fn run(workgroup_id: vec3<u32>, li: u32, lanes: Lanes) {
       for (var i = 0u; i < KEY_GROUPS / 4u; i++) {
         let at = item / EIGHTS * PLANE + i * 4u * EIGHTS + item % EIGHTS;
         o += (scratch[at] + scratch[at + EIGHTS]) + (scratch[at + 2u * EIGHTS] + scratch[at + 3u * EIGHTS]);
+      }
+      for (var i = KEY_GROUPS / 4u * 4u; i < KEY_GROUPS; i++) {
+        o += scratch[item / EIGHTS * PLANE + i * EIGHTS + item % EIGHTS];
       }
       for (var h = 0u; h < GROUP; h++) {
         if (head0 + h <= last_head) {
