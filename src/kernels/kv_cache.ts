@@ -25,6 +25,11 @@ export function kvEightLibs(kv: KvFormat): WgslName[] {
   return kv === 'fp8' ? ['lib/kv_eight_fp8', 'lib/kv_pages', 'lib/e4m3'] : [`lib/kv_eight_${kv}`];
 }
 
+/** Those that fetch eight elements at a time for matrix units, which take them as binary16: `fetch_k`, `fetch_v`, `halves`. */
+export function kvHalfLibs(kv: KvFormat): WgslName[] {
+  return kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] : ['lib/kv_half_f16'];
+}
+
 /** The binding of keys, or of values: `[pages * PAGE, kvHeads, padRow(D)]`. */
 export function cacheBinding(
   kv: KvFormat,

@@ -1,6 +1,7 @@
 /** mfa_decode on matrix units: heads of 256 elements over a cache of 16 or 8 bits. */
 import { KernelError } from '../errors.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
+import { kvHalfLibs } from './kv_cache.ts';
 import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
 import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
@@ -22,10 +23,7 @@ export const mfa_matrix: Kernel<AttentionParams> = defineKernel<AttentionParams>
   name: 'mfa_matrix',
   summary: 'mfa_decode on matrix units, for heads of 256 elements and an f16 or fp8 cache',
   variants: [MATRIX_UNITS],
-  libs: (p) =>
-    p.kv === 'fp8'
-      ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3', 'lib/slices']
-      : ['lib/kv_half_f16', 'lib/slices'],
+  libs: (p) => [...kvHalfLibs(p.kv), 'lib/slices'],
   check(p) {
     mfa_decode.check(p);
     if (fitsMatrixUnits(p) && p.splitLen % KEYS === 0) return;

@@ -3,6 +3,7 @@ import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
 import { gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts';
+import { kvHalfLibs } from './kv_cache.ts';
 import { type AttentionParams, attentionCase, groupedHeads } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad, type QuadParams } from './mfa_quad.ts';
@@ -49,9 +50,7 @@ export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
     'attention for few tokens on matrix units, 16 heads a workgroup; whole with the head-wise gate, or split over the context',
   variants: [MATRIX_UNITS],
   libs: (p) => [
-    ...(p.kv === 'fp8'
-      ? (['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] as const)
-      : (['lib/kv_half_f16'] as const)),
+    ...kvHalfLibs(p.kv),
     'lib/positions',
     gateLib(p.gates),
     p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
