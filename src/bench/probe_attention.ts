@@ -343,5 +343,3 @@ export function combineProbes(some: Some): ProbeShape[] {
   ];
   return some(shapes, 6).map((shape) => attention(mfa_combine, shape));
 }
-
-/** Rotary angles, and rotation on the way to attention and cache. */

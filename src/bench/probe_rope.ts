@@ -7,6 +7,7 @@ import { rope_turns } from '../kernels/rope_turns.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { type ProbeShape, probe, type Some } from './probe_shape.ts';
 
+/** Rotary angles, and rotation on the way to attention and cache. */
 export function ropeProbes(some: Some): ProbeShape[] {
   const turns = (
     [

@@ -128,6 +128,9 @@ export interface Variant {
   readonly available: (caps: Capabilities) => boolean;
 }
 
+/** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
+export const SMALL_SUBGROUP = 16;
+
 /** Reductions through workgroup memory: runs everywhere. */
 export const WORKGROUP_TEAM: Variant = {
   name: 'workgroup',

@@ -2,7 +2,14 @@
 import { isPlain } from '../formats/index.ts';
 import { ceilDiv } from '../tensor.ts';
 import { formatBench, formatShapes, formatVariants } from './format_cases.ts';
-import { defineKernel, type Kernel, SUBGROUP_TEAM, type Variant, WORKGROUP_TEAM } from './kernel.ts';
+import {
+  defineKernel,
+  type Kernel,
+  SMALL_SUBGROUP,
+  SUBGROUP_TEAM,
+  type Variant,
+  WORKGROUP_TEAM,
+} from './kernel.ts';
 import {
   dense,
   grouped,
@@ -20,9 +27,6 @@ import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
 import { linearReference } from './linear_reference.ts';
 import { walkLibs } from './weights.ts';
-
-/** Subgroups below this size are those of processors without many lanes, where a barrier costs more than it brings. */
-const SMALL_SUBGROUP = 16;
 
 /** Rows of a group, fixed by the text: as many share each load of x and gamma. */
 export const GROUP_ROWS = 4;

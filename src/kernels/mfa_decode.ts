@@ -14,7 +14,7 @@ import {
   poisonedCache,
   scatteredPages,
 } from './paged.ts';
-import { contextSlices, OCCUPYING, sliceLength, usedSlices } from './slices.ts';
+import { contextSlices, OCCUPYING, type Slices, sliceLength, usedSlices } from './slices.ts';
 
 export interface AttentionParams {
   /** Rows of q_rope, and the range of them that this call handles (its partial results start at 0). */
@@ -297,15 +297,12 @@ export function attentionBench(
   kv: KvFormat = 'f16',
   workgroups: number = OCCUPYING.plain,
 ): Shape<AttentionParams>[] {
-  const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => {
-    const { splits, splitLen } = contextSlices(context, batch, workgroups);
-    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
-    return {
-      name: `${heads} heads of 256, batch ${batch}, context ${context}${labelOf(kv)}`,
-      params: attentionCase(heads, 256, kv, splits, splitLen, places),
-      set,
-    };
-  };
+  const shape = (heads: number, batch: number, context: number, set: 'real' | 'small') => ({
+    ...batchShape({ heads, kvHeads: 1, D: 256, kv, batch, context }, (seen) =>
+      contextSlices(seen, batch, workgroups),
+    ),
+    set,
+  });
   return [
     shape(64, 1, 4096, 'real'),
     shape(64, 1, 32768, 'real'),
@@ -321,24 +318,37 @@ export function attentionBench(
 
 /** The same for layers of Step-3.5-Flash, full and sliding. */
 export function groupedBench(kv: KvFormat = 'f16'): Shape<AttentionParams>[] {
-  const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> => {
-    const heads = window === undefined ? 64 : 96;
-    const seen = Math.min(context, window ?? context);
-    const { splits, splitLen } = contextSlices(seen, batch * 8, OCCUPYING.plain);
-    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
-    const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
-    return {
-      name: `${heads} heads on 8 KV heads of 128, batch ${batch}, context ${context}${ring ? `, window ${window}` : ''}${labelOf(kv)}`,
-      params: groupedHeads(heads, 8, 128, kv, splits, splitLen, places, ring),
-      set: 'real',
-    };
-  };
+  const shape = (batch: number, context: number, window?: number): Shape<AttentionParams> =>
+    batchShape(
+      { heads: window === undefined ? 64 : 96, kvHeads: 8, D: 128, kv, batch, context, window },
+      (seen) => contextSlices(seen, batch * 8, OCCUPYING.plain),
+    );
   return [shape(1, 4096), shape(1, 32768), shape(64, 8192), shape(1, 4096, 512), shape(64, 8192, 512)];
 }
 
-/** How a cache format shows in the name of a shape: the usual one not at all. */
-function labelOf(kv: KvFormat): string {
-  return kv === 'f16' ? '' : `, ${kv}`;
+/** What {@link batchShape} is made of. */
+interface BatchShape extends Pick<AttentionParams, 'heads' | 'kvHeads' | 'D' | 'kv'> {
+  readonly batch: number;
+  readonly context: number;
+  readonly window?: number | undefined;
+}
+
+/** A benchmark shape: a full batch at one context, or a window of it, in slices of what a query sees as `cut` gives them. */
+export function batchShape(
+  { heads, kvHeads, D, kv, batch, context, window }: BatchShape,
+  cut: (seen: number) => Slices,
+): Shape<AttentionParams> {
+  const { splits, splitLen } = cut(Math.min(context, window ?? context));
+  const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+  const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
+  const shared = kvHeads === 1 ? '' : ` on ${kvHeads} KV heads`;
+  // The usual format of the cache does not show.
+  const rest = `${ring ? `, window ${window}` : ''}${kv === 'f16' ? '' : `, ${kv}`}`;
+  return {
+    name: `${heads} heads${shared} of ${D}, batch ${batch}, context ${context}${rest}`,
+    params: groupedHeads(heads, kvHeads, D, kv, splits, splitLen, places, ring),
+    set: 'real',
+  };
 }
 
 /** An attention call over seeded places and scattered pages, for test and benchmark lists. */

@@ -2,7 +2,14 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
-import { defineKernel, type Kernel, PLAIN, type ReferenceIo, type Variant } from './kernel.ts';
+import {
+  defineKernel,
+  type Kernel,
+  PLAIN,
+  type ReferenceIo,
+  SMALL_SUBGROUP,
+  type Variant,
+} from './kernel.ts';
 import { kvEightLibs, kvRowBytes } from './kv_cache.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import {
@@ -62,14 +69,14 @@ function subgroups(name: string, least: number): Variant {
   };
 }
 
-const SMALL_SUBGROUP = subgroups('small subgroup', 8);
+const EIGHT_LANES = subgroups('small subgroup', 8);
 
 /** The same where a workgroup is many subgroups, which take turns at every barrier: fewer of them, and smaller tiles. */
 const FEW_LANES: Variant = {
-  ...SMALL_SUBGROUP,
+  ...EIGHT_LANES,
   name: 'few lanes',
-  constants: { ...SMALL_SUBGROUP.constants, WG: 64 },
-  available: (caps) => SMALL_SUBGROUP.available(caps) && caps.subgroupMaxSize < 16,
+  constants: { ...EIGHT_LANES.constants, WG: 64 },
+  available: (caps) => EIGHT_LANES.available(caps) && caps.subgroupMaxSize < SMALL_SUBGROUP,
 };
 
 /** The same through workgroup memory. */
@@ -118,7 +125,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   name: 'mfa_quad',
   summary:
     'attention for few tokens, up to four heads a workgroup; whole with the head-wise gate, or split over the context',
-  variants: [subgroups('subgroup', 32), FEW_LANES, SMALL_SUBGROUP, WORKGROUP],
+  variants: [subgroups('subgroup', 32), FEW_LANES, EIGHT_LANES, WORKGROUP],
   libs: (p) => [
     `lib/heads_${quadGroup(p)}`,
     ...kvEightLibs(p.kv),

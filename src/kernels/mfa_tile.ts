@@ -4,7 +4,7 @@ import { ceilDiv } from '../tensor.ts';
 import { gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts';
 import { kvHalfLibs } from './kv_cache.ts';
-import { type AttentionParams, attentionCase, groupedHeads } from './mfa_decode.ts';
+import { type AttentionParams, attentionCase, batchShape, groupedHeads } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad, type QuadParams } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
@@ -139,16 +139,10 @@ export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
 function tileBench(kv: 'f16' | 'fp8'): Shape<QuadParams>[] {
   const shape = (kvHeads: number, D: number, batch: number, context: number, window?: number) => {
     const heads = window === undefined ? 64 : 96;
-    const seen = window ?? context;
-    const length = abreastLength({ D, kv, heads, kvHeads, tokens: batch }, seen) ?? tileKeys({ D, kv });
-    const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
-    const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) };
-    const name = `${heads} heads${kvHeads === 1 ? '' : ` on ${kvHeads} KV heads`} of ${D}`;
-    return {
-      name: `${name}, batch ${batch}, context ${context}${window === undefined ? '' : `, window ${window}`}${kv === 'f16' ? '' : `, ${kv}`}`,
-      params: groupedHeads(heads, kvHeads, D, kv, ceilDiv(seen, length), length, places, ring),
-      set: 'real' as const,
-    };
+    return batchShape({ heads, kvHeads, D, kv, batch, context, window }, (seen) => {
+      const length = abreastLength({ D, kv, heads, kvHeads, tokens: batch }, seen) ?? tileKeys({ D, kv });
+      return { splits: ceilDiv(seen, length), splitLen: length };
+    });
   };
   return [
     ...[256, 1024, 4096].map((context) => shape(1, 256, 1, context)),
