@@ -1,8 +1,9 @@
 /** Probes of attention. */
 import type { Heat } from '../cost/calibration.ts';
+import { groupedHeads } from '../kernels/attention_cases.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
-import { type AttentionParams, groupedHeads, mfa_decode } from '../kernels/mfa_decode.ts';
+import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_quad } from '../kernels/mfa_quad.ts';
 import { mfa_tile } from '../kernels/mfa_tile.ts';

@@ -1,18 +1,15 @@
 /** Joins the slices of mfa_decode into attention outputs. */
 import { padRow } from '../tensor.ts';
-import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
-import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import {
-  type AttentionParams,
   attentionBench,
   attentionCase,
-  attentionCheck,
   attentionShapes,
   groupedBench,
-  partialDims,
-  seenPositions,
   uncoveredShapes,
-} from './mfa_decode.ts';
+} from './attention_cases.ts';
+import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
+import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
+import { type AttentionParams, attentionCheck, partialDims, seenPositions } from './mfa_decode.ts';
 import { firstSeen, placesArray } from './paged.ts';
 import { OCCUPYING, usedSlices } from './slices.ts';
 

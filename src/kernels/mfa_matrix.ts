@@ -1,8 +1,9 @@
 /** mfa_decode on matrix units: heads of 256 elements over a cache of 16 or 8 bits. */
 import { KernelError } from '../errors.ts';
+import { attentionBench, attentionCase } from './attention_cases.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS } from './kernel.ts';
 import { kvHalfLibs } from './kv_cache.ts';
-import { type AttentionParams, attentionBench, attentionCase, mfa_decode } from './mfa_decode.ts';
+import { type AttentionParams, mfa_decode } from './mfa_decode.ts';
 import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
 

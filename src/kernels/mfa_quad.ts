@@ -1,6 +1,7 @@
 /** Attention for few tokens: few heads a workgroup; with a single slice, the whole of attention. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
+import { attentionCase, attentionShapes, groupedHeads } from './attention_cases.ts';
 import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
 import {
   defineKernel,
@@ -14,10 +15,7 @@ import { kvEightLibs, kvRowBytes } from './kv_cache.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import {
   type AttentionParams,
-  attentionCase,
   attentionCheck,
-  attentionShapes,
-  groupedHeads,
   mfa_decode,
   partialDims,
   seenPositions,

@@ -1,10 +1,11 @@
 /** Attention for few tokens on matrix units: 16 heads a workgroup, a slice of the context at once. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
+import { attentionCase, batchShape, groupedHeads } from './attention_cases.ts';
 import { gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts';
 import { kvHalfLibs } from './kv_cache.ts';
-import { type AttentionParams, attentionCase, batchShape, groupedHeads } from './mfa_decode.ts';
+import type { AttentionParams } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad, type QuadParams } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';

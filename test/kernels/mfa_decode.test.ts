@@ -1,4 +1,5 @@
-import { attentionCase, groupedHeads, mfa_decode } from '../../src/kernels/mfa_decode.ts';
+import { attentionCase, groupedHeads } from '../../src/kernels/attention_cases.ts';
+import { mfa_decode } from '../../src/kernels/mfa_decode.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(mfa_decode);
