@@ -34,6 +34,9 @@ export const MAIN_FORMATS: readonly FormatCase[] = FORMAT_CASES.filter(({ name }
   ['q4_k', 'q6_k', 'fp8', 'int4, groups of 32'].includes(name),
 );
 
+/** One format whose integers choose among levels. */
+export const LEVEL_FORMATS: readonly FormatCase[] = FORMAT_CASES.filter(({ name }) => name === 'iq4_nl');
+
 const rowOf = ({ format, group }: FormatCase): RowFormat =>
   group === undefined ? { format } : { format, group };
 

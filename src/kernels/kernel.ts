@@ -149,6 +149,17 @@ export const SUBGROUP_TEAM: Variant = {
   available: (caps) => caps.subgroups,
 };
 
+/** The same where subgroups are as large as those of GPUs, and where they are not. */
+export const LARGE_SUBGROUP_TEAM: Variant = {
+  ...SUBGROUP_TEAM,
+  available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
+};
+export const SMALL_SUBGROUP_TEAM: Variant = {
+  ...SUBGROUP_TEAM,
+  name: 'small-subgroup',
+  available: (caps) => caps.subgroups && caps.subgroupMaxSize < SMALL_SUBGROUP,
+};
+
 /** The single variant of a kernel that needs nothing of the adapter. */
 export const PLAIN: Variant = {
   name: 'plain',

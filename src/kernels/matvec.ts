@@ -5,8 +5,9 @@ import { formatBench, formatShapes, formatVariants } from './format_cases.ts';
 import {
   defineKernel,
   type Kernel,
+  LARGE_SUBGROUP_TEAM,
   SMALL_SUBGROUP,
-  SUBGROUP_TEAM,
+  SMALL_SUBGROUP_TEAM,
   type Variant,
   WORKGROUP_TEAM,
 } from './kernel.ts';
@@ -35,17 +36,7 @@ export const GROUP_ROWS = 4;
 const SMALL = { WG: 64, GROUPS: 8 } as const;
 
 /** For adapters with small subgroups. */
-const SMALL_SUBGROUP_TEAM: Variant = {
-  ...SUBGROUP_TEAM,
-  name: 'small-subgroup',
-  constants: SMALL,
-  available: (caps) => caps.subgroups && caps.subgroupMaxSize < SMALL_SUBGROUP,
-};
-
-const LARGE_SUBGROUP_TEAM: Variant = {
-  ...SUBGROUP_TEAM,
-  available: (caps) => caps.subgroups && caps.subgroupMaxSize >= SMALL_SUBGROUP,
-};
+const SMALL_TEAM: Variant = { ...SMALL_SUBGROUP_TEAM, constants: SMALL };
 
 /** Members of a team in what follows, and invocations of most workgroups. */
 const TEAM = 32;
@@ -100,7 +91,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec',
   summary:
     'y = out(norm(x) Wᵀ) for few tokens; RMSNorm, SwiGLU and residual folded in; dense, picked rows or experts',
-  variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
+  variants: [LARGE_SUBGROUP_TEAM, SMALL_TEAM, WORKGROUP_TEAM],
   libs: (p) => [
     ...linearLibs(p, true, walkLibs(p, p.buffers)),
     ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),

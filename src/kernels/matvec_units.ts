@@ -18,7 +18,7 @@ import {
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
 import { routingWords } from './routing.ts';
-import { hasBytes, ownLibs, unitWorkgroup } from './weights.ts';
+import { hasBytes, type Levels, ownLibs, unitWorkgroup } from './weights.ts';
 
 const WORKGROUP: Variant = {
   name: 'workgroup',
@@ -64,6 +64,9 @@ const ROUNDED: Variant = {
 };
 
 const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
+
+/** Subgroups of 32 are those of GPUs. */
+const levelsOf = ({ name }: Variant): Levels => (name.startsWith(SUBGROUP_32.name) ? 'memory' : 'computed');
 
 const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
 
@@ -130,7 +133,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary:
     'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
   variants: [...BYTES, SUBGROUP_32, SUBGROUP, WORKGROUP],
-  libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, usesBytes(variant))),
+  libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, usesBytes(variant), levelsOf(variant))),
   check(p) {
     linearCheck('matvec_units', p);
     if (isPlain(p.format)) {

@@ -4,8 +4,16 @@ import { isPlain, rowBytes } from '../formats/index.ts';
 import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { RowRange } from '../weights/layout.ts';
 import { type Buffers, buffersBindings, buffersConstants, buffersFault, buffersMatrix } from './buffers.ts';
-import { MAIN_FORMATS } from './format_cases.ts';
-import { type BindingSpec, defineKernel, type Kernel, SUBGROUP_TEAM, WORKGROUP_TEAM } from './kernel.ts';
+import { LEVEL_FORMATS, MAIN_FORMATS } from './format_cases.ts';
+import {
+  type BindingSpec,
+  defineKernel,
+  type Kernel,
+  LARGE_SUBGROUP_TEAM,
+  SMALL_SUBGROUP_TEAM,
+  type Variant,
+  WORKGROUP_TEAM,
+} from './kernel.ts';
 import {
   chooseExperts,
   distinctExperts,
@@ -16,7 +24,14 @@ import {
   routingFault,
   routingInputs,
 } from './routing.ts';
-import { downLibs, unitWorkgroup, weightBinding, weightConstants, weightFault } from './weights.ts';
+import {
+  downLibs,
+  type Levels,
+  unitWorkgroup,
+  weightBinding,
+  weightConstants,
+  weightFault,
+} from './weights.ts';
 
 export interface ExpertsDownParams {
   /** Of both matrices. */
@@ -73,12 +88,19 @@ function workgroup(p: ExpertsDownParams): number {
   return blocks <= 128 || p.N >= MANY_ROWS ? 128 : 256;
 }
 
+const levelsOf = ({ name }: Variant): Levels => (name === LARGE_SUBGROUP_TEAM.name ? 'memory' : 'computed');
+
 export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParams>({
   name: 'moe_down',
   summary:
     'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
-  variants: [SUBGROUP_TEAM, WORKGROUP_TEAM],
-  libs: (p) => [...downLibs(p, p.buffers), 'lib/x_blocks', ...routeLibs(p.routing), 'lib/out_add'],
+  variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
+  libs: (p, variant) => [
+    ...downLibs(p, p.buffers, levelsOf(variant)),
+    'lib/x_blocks',
+    ...routeLibs(p.routing),
+    'lib/out_add',
+  ],
   check(p) {
     const fault = routingFault(p.routing);
     if (fault !== undefined) throw new KernelError('moe_down', fault);
@@ -224,7 +246,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           shard: { expertBegin: 0, expertCount: 1, rowBegin: 8, rowCount: 16 },
         }),
       },
-      ...MAIN_FORMATS.map(({ name, format, group, K }) => ({
+      ...[...MAIN_FORMATS, ...LEVEL_FORMATS].map(({ name, format, group, K }) => ({
         name,
         params: downCase(2, 4, 2, K, K, 21, { format, group }),
         once: true,

@@ -30,9 +30,26 @@ export function weightConstants({ format, group }: RowFormat): Record<string, nu
   return (format === 'fp8' || format === 'int4') && group !== undefined ? { GROUP: group } : {};
 }
 
+type Compressed = Exclude<WeightFormat, PlainFormat>;
+
+/**
+ * Where kernels find the levels that integers of some formats choose: computed for each, or in workgroup memory, which takes
+ * half of the instructions on GPUs and twice the time on processors.
+ */
+export type Levels = 'computed' | 'memory';
+
+/** Whether the integers of a format choose among levels. */
+export function choosesLevels(format: WeightFormat): boolean {
+  return format === 'iq4_nl' || format === 'iq4_xs';
+}
+
 /** What decodes a compressed format. */
-function formatLibs(format: Exclude<WeightFormat, PlainFormat>): WgslName[] {
-  return [`lib/weight_${format}`, ...(format === 'fp8' ? (['lib/e4m3'] as const) : [])];
+function formatLibs(format: Compressed, levels: Levels = 'computed'): WgslName[] {
+  return [
+    `lib/weight_${format}`,
+    ...(format === 'fp8' ? (['lib/e4m3'] as const) : []),
+    ...(choosesLevels(format) ? (['lib/levels_iq4', `lib/levels_${levels}`] as const) : []),
+  ];
 }
 
 /** Library files for kernels that read blocks of 8 columns (`load_weight8`). */
@@ -69,9 +86,11 @@ export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
 }
 
 /** Library files for moe_down, which has a second matrix. */
-export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
-  if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/down_blocks'];
-  return [...quadLibs(format, buffers), 'lib/unit_floats', 'lib/norm_none', 'lib/down_units'];
+export function downLibs({ format }: RowFormat, buffers: Buffers, levels: Levels): WgslName[] {
+  if (isPlain(format)) {
+    return [`lib/weight_${format}`, 'lib/levels_none', buffersLib(buffers), 'lib/down_blocks'];
+  }
+  return [...quadLibs(format, buffers, levels), 'lib/unit_floats', 'lib/norm_none', 'lib/down_units'];
 }
 
 /**
@@ -79,22 +98,23 @@ export function downLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
  *
  * @throws KernelError for formats that are not compressed.
  */
-export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean): WgslName[] {
+export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean, levels: Levels): WgslName[] {
   if (isPlain(format))
     throw new KernelError('matvec_units', `format: expected a compressed one, got ${format}`);
   const lib = bytes ? BYTES[format] : undefined;
   const products: WgslName[] = lib === undefined ? ['lib/unit_floats'] : ['lib/unit_bytes', lib];
-  return [...quadLibs(format, buffers), ...products, 'lib/share_none'];
+  return [...quadLibs(format, buffers, levels), ...products, 'lib/share_none'];
 }
 
 /** Library files that hold x of a unit in registers, for several rows of weights. */
-function quadLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
-  return [...unitLibs(format, buffers), 'lib/quads', 'lib/unit_slots'];
+function quadLibs(format: Compressed, buffers: Buffers, levels: Levels): WgslName[] {
+  const none: WgslName[] = choosesLevels(format) ? [] : ['lib/levels_none'];
+  return [...unitLibs(format, buffers, levels), ...none, 'lib/quads', 'lib/unit_slots'];
 }
 
 /** What loads units of a compressed format. */
-function unitLibs(format: Exclude<WeightFormat, PlainFormat>, buffers: Buffers): WgslName[] {
-  return [...formatLibs(format), 'lib/units', FETCH[(buffers?.length ?? 1) - 1]];
+function unitLibs(format: Compressed, buffers: Buffers, levels?: Levels): WgslName[] {
+  return [...formatLibs(format, levels), 'lib/units', FETCH[(buffers?.length ?? 1) - 1]];
 }
 
 /** Most invocations of a workgroup on any adapter. */

@@ -7,8 +7,8 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
-// AHEAD, load_quad (quads), weights (weight_*), norm_x4 (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed,
-// rows_even), out4 (out_*).
+// AHEAD, load_quad (quads), weights (weight_*), prepare_levels (levels_*), norm_x4 (norm_*), tile_expert and tile_item
+// (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;          // invocations of a workgroup, a multiple of 32
@@ -45,6 +45,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
+  prepare_levels();
   let row_count = tile_rows(expert);
   let first = workgroup_id.x * QUADS * 4u;
   if (UNEVEN && first >= row_count) {

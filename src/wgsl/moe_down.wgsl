@@ -8,8 +8,8 @@
 // more buffers than a call binds, each call adds what its own hold.
 //
 // Library files give: the team and entry point, add_item (down_*), load_rows8 (buffers_*) or load_quad (quads), weights
-// (weight_*), load_x8 (x_blocks) or load_slots (unit_slots), route_token (route_token, score_*), out_kept and
-// out4_kept (out_add).
+// (weight_*), prepare_levels (levels_*), load_x8 (x_blocks) or load_slots (unit_slots), route_token (route_token, score_*),
+// out_kept and out4_kept (out_add).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -53,6 +53,7 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (makes) {
     kept = out_kept(token, params.row_begin + n, min(4u, params.row_count - n));
   }
+  prepare_levels();
   route_token(token, true);
   var experts = workgroupUniformLoad(&routed_experts);
   var any = params.with_share != 0u;

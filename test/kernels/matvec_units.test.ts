@@ -3,15 +3,16 @@ import { FORMAT_CASES } from '../../src/kernels/format_cases.ts';
 import { dense, type LinearParams } from '../../src/kernels/linear.ts';
 import { routed } from '../../src/kernels/linear_cases.ts';
 import { matvec_units } from '../../src/kernels/matvec_units.ts';
-import { hasBytes } from '../../src/kernels/weights.ts';
+import { choosesLevels, hasBytes } from '../../src/kernels/weights.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(matvec_units);
 
-// Variants that no CPU adapter runs differ in constants alone, of which all but the size of subgroups can be tried there:
-// with every format that rounding is for, and what is for all variants to run.
+// Variants that no CPU adapter runs differ in constants, of which all but the size of subgroups can be tried there, and in
+// where some formats find their levels: with every format that these are for, and what is for all variants to run.
 const ROUNDED_SHAPES = matvec_units.shapes.test.filter(
-  ({ params, once }, i) => hasBytes(params.format) && (once !== true || i < FORMAT_CASES.length),
+  ({ params: { format }, once }, i) =>
+    (hasBytes(format) || choosesLevels(format)) && (once !== true || i < FORMAT_CASES.length),
 );
 testKernel({
   ...matvec_units,
@@ -38,7 +39,8 @@ describe('workgroups of matvec_units', () => {
             [routed(routing, N, K, 4, { format }), 4 * routing.experts + 8 * routing.topK],
           ] as const) {
             const { WG, QUADS } = layoutOf(p);
-            expect((QUADS * 4 + 1) * (WG / 4) * 4 + choosing).toBeLessThanOrEqual(16 * 1024);
+            const levels = choosesLevels(format) ? 16 * 32 * 4 : 0;
+            expect((QUADS * 4 + 1) * (WG / 4) * 4 + choosing + levels).toBeLessThanOrEqual(16 * 1024);
           }
         }
       }

@@ -6,7 +6,7 @@
 // exponent makes the value OFFSET + n, exact; OFFSET is taken off a whole unit at once, times the sum of x.
 //
 // A weight_* file gives OFFSET, HALVES, SHIFTED, ZEROS, REACH (the largest magnitude of a weight whose scale is 1 and whose
-// shift is 0), load_words, unit_of and raw8; fetch_* gives fetch and fetch_word.
+// shift is 0), load_words, unit_of and raw8 (or levels_* does); fetch_* gives fetch and fetch_word.
 
 struct Block8 {
   lo: vec4<f32>,

@@ -1,0 +1,2 @@
+// For weights whose integers choose no levels.
+fn prepare_levels() {}
