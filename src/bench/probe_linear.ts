@@ -8,6 +8,7 @@ import { matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix } from '../kernels/matmul_matrix.ts';
 import { matvec } from '../kernels/matvec.ts';
+import { matvec_rows } from '../kernels/matvec_rows.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { moe_down } from '../kernels/moe_down.ts';
 import { ceilDiv, type WeightFormat } from '../tensor.ts';
@@ -89,6 +90,28 @@ export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeSha
             ),
           ),
     );
+}
+
+/** `[N, K]`, norm: what one round of workgroups has, several, and less than one. */
+const ROWS: readonly (readonly [N: number, K: number, norm: boolean])[] = [
+  [20480, 832, true],
+  [30208, 1664, false],
+  [11776, 1664, true],
+  [5872, 3328, true],
+  [30208, 3328, true],
+  [60032, 3328, false],
+  [3392, 6656, false],
+  [11776, 6656, true],
+  [60032, 6656, true],
+  [3392, 13312, false],
+  [5872, 13312, false],
+  [11776, 13312, true],
+];
+
+export function rowsProbes(): ProbeShape[] {
+  return ROWS.map(([N, K, norm]) =>
+    probe(matvec_rows, `${N}x${K}${norm ? ' norm' : ''}`, dense(N, K, 1, { norm: norm ? 'rms' : 'none' })),
+  );
 }
 
 export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {

@@ -4,6 +4,7 @@
  * of every preset's plans is probed.
  */
 import type { Capabilities } from '../kernels/kernel.ts';
+import { SUBGROUP_32_PARTS } from '../kernels/parts.ts';
 import type { WeightFormat } from '../tensor.ts';
 import {
   combineProbes,
@@ -21,6 +22,7 @@ import {
   PROBED,
   probedRows,
   routedProbes,
+  rowsProbes,
   tilesOf,
 } from './probe_linear.ts';
 import { ropeProbes } from './probe_rope.ts';
@@ -47,6 +49,7 @@ export function probeShapes(
       ...matmulProbes(row, some),
       ...(caps.matrixUnits ? matrixProbes(row) : []),
     ]),
+    ...(SUBGROUP_32_PARTS.available(caps) ? rowsProbes() : []),
     ...(caps.matrixUnits ? [...matrixAttention(), ...tileAttention()] : []),
     ...quadAttention(some),
     ...plainAttention(some),

@@ -84,6 +84,19 @@ function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
   };
 }
 
+function matvecRows(call: LaidOut, { even }: WorkOptions): Layout {
+  const p = call.params as LinearParams;
+  const { GROUPS, QUADS } = constantsOf(call);
+  const blocks = ceilDiv(p.K, 8);
+  const norm = p.norm === 'rms' ? 3 : 0; // square, sum, gamma per column
+  return {
+    family: `matvec_rows ${call.variant.name}${formatName(p.format)}`,
+    workgroups: GROUPS * activeTiles(p, even),
+    depth: QUADS * GROUP_ROWS,
+    groupFlops: blocks * 8 * (2 * GROUP_ROWS * QUADS + norm),
+  };
+}
+
 /** Columns of a round of matmul; fixed by its text. */
 const MATMUL_COLUMNS = 16;
 
@@ -149,6 +162,7 @@ function moeDown(call: LaidOut): Layout {
 
 export const LINEAR_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   matvec,
+  matvec_rows: matvecRows,
   matvec_units: matvecUnits,
   matmul,
   matmul_matrix: matmulMatrix,

@@ -8,6 +8,7 @@ import { matmul } from './matmul.ts';
 import { matmul_join } from './matmul_join.ts';
 import { matmul_matrix } from './matmul_matrix.ts';
 import { matvec } from './matvec.ts';
+import { matvec_rows } from './matvec_rows.ts';
 import { matvec_units } from './matvec_units.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
@@ -35,6 +36,7 @@ export const KERNELS: readonly AnyKernel[] = [
   rmsnorm,
   half_rows,
   matvec,
+  matvec_rows,
   matvec_units,
   matmul,
   matmul_matrix,

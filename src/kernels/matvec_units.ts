@@ -17,29 +17,14 @@ import {
   sharedRows,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
+import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
 import { routingWords } from './routing.ts';
 import { hasBytes, type Levels, ownLibs, unitWorkgroup } from './weights.ts';
 
-const WORKGROUP: Variant = {
-  name: 'workgroup',
-  libs: ['lib/parts_workgroup'],
-  enables: [],
-  constants: { ROUNDED: false },
-  team: () => 32,
-  available: () => true,
-};
+/** A variant whose x is exact where it becomes integers. */
+const exact = (of: Variant): Variant => ({ ...of, constants: { ...of.constants, ROUNDED: false } });
 
-/** Sums through subgroups of at least `least` invocations: the more, the fewer sums in workgroup memory. */
-function subgroups(name: string, least: 4 | 32): Variant {
-  return {
-    name,
-    libs: ['lib/parts_subgroup'],
-    enables: ['subgroups'],
-    constants: { PART_LEAST: least, ROUNDED: false },
-    team: (caps) => caps.subgroupMaxSize,
-    available: (caps) => caps.subgroups && caps.subgroupMinSize >= least,
-  };
-}
+const WORKGROUP = exact(WORKGROUP_PARTS);
 
 /** Products of bytes, for the formats that are integers: the same error as f32, and fewer instructions. */
 function bytes(of: Variant): Variant {
@@ -47,8 +32,8 @@ function bytes(of: Variant): Variant {
   return { ...of, name: `${of.name}-bytes`, available };
 }
 
-const SUBGROUP = subgroups('subgroup', 4);
-const SUBGROUP_32 = subgroups('subgroup-32', 32);
+const SUBGROUP = exact(SUBGROUP_PARTS);
+const SUBGROUP_32 = exact(SUBGROUP_32_PARTS);
 const SUBGROUP_BYTES = bytes(SUBGROUP);
 const SUBGROUP_32_BYTES = bytes(SUBGROUP_32);
 
@@ -65,7 +50,7 @@ const ROUNDED: Variant = {
 
 const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
 
-/** Subgroups of 32 are those of GPUs. */
+/** Where levels are found. */
 const levelsOf = ({ name }: Variant): Levels => (name.startsWith(SUBGROUP_32.name) ? 'memory' : 'computed');
 
 const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
@@ -81,9 +66,6 @@ const CHOSEN = 1.4;
 
 /** The same for formats whose levels are looked up, which keep processors busier than memory; and their most fours of rows. */
 const LOOKED_UP = { rounds: 2, most: 4 };
-
-/** Workgroup memory that WebGPU guarantees, in words. */
-const MEMORY = 4096;
 
 /**
  * Workgroups whose invocations take several units in turn: how many they may have, and their most fours of rows, whose sums
@@ -109,9 +91,9 @@ function quads(p: LinearParams): number {
   const fill = (most: number) => ceilDiv(wanted, ceilDiv(wanted, most));
   if (ceilDiv(p.K, 32) > WG) return fill(longOf(p).most);
   if (looksUp) return Math.min(wanted, LOOKED_UP.most);
-  // Sums of every part, of which there may be one for four invocations, beside what choosing experts takes.
-  const free = MEMORY - (p.source.kind === 'routed' ? routingWords(p.source.routing) : 0);
-  return fill(Math.max(1, Math.floor((free / (WG / 4) - 1) / 4)));
+  // Sums have what choosing experts leaves.
+  const choosing = p.source.kind === 'routed' ? routingWords(p.source.routing) : 0;
+  return fill(mostQuads(WG, MEMORY_WORDS - choosing));
 }
 
 /** Whether the rows of every expert are a multiple of four. */

@@ -1,13 +1,16 @@
 /** Linear layers of a plan: which kernel runs them, and one call per buffer of the weights, or group of buffers. */
 import { isPlain } from '../formats/index.ts';
 import { half_rows } from '../kernels/half_rows.ts';
+import type { Capabilities, Kernel } from '../kernels/kernel.ts';
 import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
 import { matrixUs } from '../kernels/matrix_layout.ts';
 import { matvec } from '../kernels/matvec.ts';
+import { fitsRows, matvec_rows } from '../kernels/matvec_rows.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
+import { SUBGROUP_32_PARTS } from '../kernels/parts.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
 import { padRow, type WeightFormat } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
@@ -196,9 +199,8 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    // Compressed weights have a matvec of their own for one row of x at a time.
-    const single = !isPlain(row.format) && tiling.kernel === matvec && tiling.tile === 1;
-    const kernel = single ? matvec_units : tiling.kernel;
+    const kernel =
+      tiling.kernel === matvec && tiling.tile === 1 ? singleKernel(params, plan.caps) : tiling.kernel;
     const splitK = kernel === matmul_matrix ? splitOf(params) : undefined;
     const parts: Record<string, string> = splitK === undefined ? {} : { parts: 'linear_parts' };
     const split = { ...params, splitK };
@@ -206,6 +208,12 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
     if (splitK === undefined) continue;
     plan.call(matmul_join, split, { y: call.y, ...call.outSlots, ...parts }, `${weights.name} (join)`);
   }
+}
+
+/** The kernel of a call that matvec computes one row of x at a time: some weights have one of their own for that. */
+function singleKernel(params: LinearParams, caps: Capabilities): Kernel<LinearParams> {
+  if (!isPlain(params.format)) return matvec_units;
+  return SUBGROUP_32_PARTS.available(caps) && fitsRows(params) ? matvec_rows : matvec;
 }
 
 /** Whether the norm of x has a call of its own. */

@@ -1,0 +1,188 @@
+/** Linear layer of large matrices of 16 bits, one token at a time: workgroups go through the rows side by side. */
+import { KernelError } from '../errors.ts';
+import { ceilDiv } from '../tensor.ts';
+import { defineKernel, type Kernel } from './kernel.ts';
+import {
+  dense,
+  type LinearParams,
+  linearBindings,
+  linearCheck,
+  linearConstants,
+  linearCost,
+  linearInputs,
+  linearLibs,
+  linearUniforms,
+  linearWorkgroups,
+  sharedRows,
+} from './linear.ts';
+import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
+import { linearReference } from './linear_reference.ts';
+import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
+import { routingWords } from './routing.ts';
+import { rowLibs } from './weights.ts';
+
+/** Blocks of 8 columns that an invocation may own, whose x takes eight registers each. */
+const MOST_STEPS = 9;
+
+/** Invocations of a workgroup: enough that each owns few blocks. */
+const WORKGROUPS = [128, 256] as const;
+
+/** Blocks of an invocation from which those of a workgroup should be twice as many. */
+const LONG_STEPS = 7;
+
+/**
+ * Invocations that run side by side on a large GPU: 512 on each of 132 processors, for whose loads there are registers where each
+ * owns several blocks; else twice as many.
+ */
+const ABREAST = { few: 132 * 1024, several: 132 * 512 } as const;
+const FEW_STEPS = 4;
+
+interface Layout {
+  readonly WG: number;
+  readonly STEPS: number;
+  readonly GROUPS: number;
+  readonly QUADS: number;
+}
+
+/** Tiles of a call: tokens, or the experts that they choose. */
+const tilesOf = (p: LinearParams): number => linearWorkgroups(p, 4)[1];
+
+/** How the rows are spread: as many workgroups as run side by side, or, where sums would not fit, in as few rounds as may be. */
+function layout(p: LinearParams): Layout {
+  const blocks = ceilDiv(p.K, 8);
+  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[1];
+  const STEPS = ceilDiv(blocks, WG);
+  const abreast = Math.floor((STEPS > FEW_STEPS ? ABREAST.several : ABREAST.few) / WG);
+  const fours = ceilDiv(Math.max(p.shard.rowCount, sharedRows(p.source)), 4);
+  const tiles = tilesOf(p);
+  const choosing = p.source.kind === 'routed' ? routingWords(p.source.routing) : 0;
+  const most = Math.min(WG, mostQuads(WG, MEMORY_WORDS - choosing));
+  const rounds = ceilDiv(fours * tiles, abreast * most);
+  // Workgroups that all tiles may have; a tile has one at least.
+  const groups = Math.max(1, Math.floor((abreast * rounds) / tiles));
+  const QUADS = Math.min(most, ceilDiv(fours, groups));
+  return { WG, STEPS, GROUPS: ceilDiv(fours, QUADS), QUADS };
+}
+
+/** Weights from which matrices are large: smaller ones are read before that many workgroups are under way. */
+const LARGE = 2 ** 24;
+
+/** What rows are too short to be worth it. */
+const SHORT = 1024;
+
+/** Whether matvec_rows can take the place of matvec for one token. */
+export function fitsRows(p: LinearParams): boolean {
+  return reads(p) && p.K >= SHORT && p.shard.rowCount * p.K >= LARGE;
+}
+
+/** Whether the text is for such a call. */
+function reads(p: LinearParams): boolean {
+  return (
+    p.tile === 1 &&
+    (p.format === 'bf16' || p.format === 'f16') &&
+    p.source.kind !== 'grouped' &&
+    ceilDiv(p.K, 8) <= MOST_STEPS * WORKGROUPS[1]
+  );
+}
+
+export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
+  name: 'matvec_rows',
+  summary: 'matvec for one token at a time and large matrices of 16 bits, with x in registers',
+  variants: [SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS],
+  libs: (p) => [
+    ...linearLibs(p, true, rowLibs(p, p.buffers)),
+    ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),
+  ],
+  check(p) {
+    linearCheck('matvec_rows', p);
+    if (reads(p)) return;
+    const got = JSON.stringify({ format: p.format, tile: p.tile, source: p.source.kind, K: p.K });
+    throw new KernelError(
+      'matvec_rows',
+      `expected bf16 or f16, tile 1, no grouped rows and at most ${MOST_STEPS * WORKGROUPS[1] * 8} columns, got ${got}`,
+      { params: p },
+    );
+  },
+  constants: (p) => ({ ...layout(p), ...linearConstants(p) }),
+  uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
+  bindings: linearBindings,
+  workgroups(p) {
+    return [layout(p).GROUPS, tilesOf(p), 1];
+  },
+  reference: linearReference,
+  cost: linearCost,
+  tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
+  inputs: linearInputs,
+  shapes: {
+    test: [
+      { name: 'one row, one block', params: dense(1, 8, 1) },
+      { name: 'one row, less than a block, norm', params: dense(1, 3, 1, { norm: 'rms' }) },
+      { name: 'rows not a multiple of 4, columns not of 8', params: dense(13, 70, 1, { format: 'f16' }) },
+      { name: 'as many blocks as invocations, norm', params: dense(9, 1024, 1, { norm: 'rms' }) },
+      { name: 'one block more, residual', params: dense(10, 1032, 2, { out: 'add' }) },
+      { name: 'seven blocks each, swiglu', params: dense(2 * 5, 7168, 1, { norm: 'rms', out: 'swiglu' }) },
+      { name: 'nine blocks each, residual', params: dense(6, 18432, 1, { out: 'add', format: 'f16' }) },
+      { name: 'several fours of rows each, norm', params: dense(9001, 40, 1, { norm: 'rms' }) },
+      { name: 'several fours of rows each, residual', params: dense(8454, 32, 2, { out: 'add' }) },
+      { name: 'x rows wider than K', params: dense(10, 24, 3, { xStride: 96 }) },
+      {
+        name: 'middle shard of rows',
+        params: dense(48, 32, 2, { shard: { expertBegin: 0, expertCount: 1, rowBegin: 16, rowCount: 19 } }),
+      },
+      {
+        name: 'picked rows',
+        params: dense(17, 64, 3, { source: { kind: 'picked', sourceRows: 9 }, norm: 'rms' }),
+      },
+      { name: 'query heads of 16', params: queryHeads(5, 16, 40, 2, { norm: 'rms' }) },
+      {
+        name: 'experts straight from logits, norm, swiglu',
+        params: routed({ experts: 6, topK: 2, renormalise: true }, 2 * 9, 40, 3, {
+          norm: 'rms',
+          out: 'swiglu',
+        }),
+      },
+      {
+        name: 'experts 1..5 of 6, in two buffers',
+        params: routed({ experts: 6, topK: 3, renormalise: false }, 14, 70, 2, {
+          ...{ format: 'f16', shard: { expertBegin: 1, expertCount: 5, rowBegin: 0, rowCount: 14 } },
+          buffers: [3, 2],
+        }),
+      },
+      {
+        name: 'experts in three buffers',
+        params: routed({ experts: 6, topK: 2, renormalise: true }, 12, 40, 1, { buffers: [2, 2, 2] }),
+      },
+      {
+        name: 'experts, and the shared one, which has more rows',
+        params: routedAndShared({ experts: 5, topK: 2, renormalise: true }, 2 * 30, 2 * 20, 48, 2, {
+          ...{ norm: 'rms', out: 'swiglu' },
+        }),
+      },
+      {
+        name: 'experts in three buffers, and the shared one in a fourth',
+        params: routedAndShared({ experts: 6, topK: 3, renormalise: true }, 9, 12, 40, 1, {
+          ...{ buffers: [2, 2, 2, 1] },
+        }),
+      },
+      {
+        name: 'experts in four buffers, and the shared one in a fifth',
+        params: routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 40, 1, {
+          ...{ format: 'f16', buffers: [2, 2, 2, 2, 1] },
+        }),
+      },
+      { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms' }) },
+    ],
+    bench: [
+      bench('gate/up 36864x7168', dense(36864, 7168, 1, { norm: 'rms', out: 'swiglu' })),
+      bench('down 7168x18432', dense(7168, 18432, 1, { out: 'add' })),
+      bench('o_proj 7168x16384', dense(7168, 16384, 1, { out: 'add' })),
+      bench('wq 16384x2048', queryHeads(64, 256, 2048, 1, { norm: 'rms' })),
+      bench('qkv 2560x7168', dense(2560, 7168, 1, { norm: 'rms' })),
+      bench('lm_head 128815x7168', dense(128815, 7168, 1, { norm: 'rms' })),
+    ],
+  },
+});
+
+function bench(name: string, params: LinearParams) {
+  return { name, params, set: 'real' } as const;
+}

@@ -1,0 +1,51 @@
+import { describe, expect, it } from 'vitest';
+import { dense } from '../../src/kernels/linear.ts';
+import { matvec_rows } from '../../src/kernels/matvec_rows.ts';
+import { testKernel } from '../harness.ts';
+
+testKernel(matvec_rows);
+
+describe('workgroups of matvec_rows', () => {
+  const layoutOf = (N: number, K: number) => {
+    const p = dense(N, K, 1);
+    const { WG, QUADS } = matvec_rows.constants(p) as { WG: number; QUADS: number };
+    return { WG, QUADS, groups: matvec_rows.workgroups(p, 32)[0] };
+  };
+
+  it('are what runs side by side, or whole rounds of that', () => {
+    for (const [N, K, rounds] of [
+      [36864, 7168, 1],
+      [7168, 16384, 1],
+      [7168, 18432, 1],
+      [16384, 2048, 1],
+      [128815, 7168, 2],
+    ]) {
+      const { WG, QUADS, groups } = layoutOf(N, K);
+      const abreast = 132 * (K > 3 * 8 * WG ? 512 : 1024);
+      expect(groups * WG).toBeLessThanOrEqual(rounds * abreast);
+      expect(groups * WG).toBeGreaterThan(0.95 * rounds * abreast);
+      expect(groups * QUADS * 4).toBeGreaterThanOrEqual(N);
+    }
+  });
+
+  it('keep their sums within the memory that WebGPU guarantees, subgroups of four included', () => {
+    for (const K of [64, 2048, 4096, 7168, 18432]) {
+      for (const N of [4, 2560, 36864, 128815, 1_000_000]) {
+        const { WG, QUADS } = layoutOf(N, K);
+        expect((QUADS * 4 + 1) * (WG / 4) * 4).toBeLessThanOrEqual(16 * 1024);
+        expect(QUADS).toBeLessThanOrEqual(WG);
+      }
+    }
+  });
+
+  it('refuse what the text is not for', () => {
+    for (const p of [
+      dense(8, 64, 1, { format: 'f32' }),
+      dense(8, 64, 2, { tile: 2 }),
+      dense(8, 18440, 1),
+      dense(8, 64, 1, { format: 'q8_0' }),
+    ]) {
+      expect(() => matvec_rows.check(p)).toThrow('expected bf16 or f16');
+    }
+  });
+});
