@@ -13,13 +13,10 @@ import {
   linearLibs,
   linearUniforms,
   linearWorkgroups,
-  sharedRows,
 } from './linear.ts';
-import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
+import { fusedQkv, queryHeads } from './linear_cases.ts';
 import { linearReference } from './linear_reference.ts';
 import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
-import { routingWords } from './routing.ts';
-import { rowLibs } from './weights.ts';
 
 /** Blocks of 8 columns that an invocation may own, whose x takes eight registers each. */
 const MOST_STEPS = 9;
@@ -31,11 +28,14 @@ const WORKGROUPS = [128, 256] as const;
 const LONG_STEPS = 7;
 
 /**
- * Invocations that run side by side on a large GPU: 512 on each of 132 processors, for whose loads there are registers where each
- * owns several blocks; else twice as many.
+ * Invocations that run side by side on a large GPU: where each owns several blocks 512 on each of 132 processors, for whose loads
+ * there are registers; else twice as many.
  */
 const ABREAST = { few: 132 * 1024, several: 132 * 512 } as const;
-const FEW_STEPS = 4;
+
+/** Most blocks that are few, and least that are many: what lies between takes too many registers for what is under way. */
+const FEW_STEPS = 2;
+const MANY_STEPS = 7;
 
 interface Layout {
   readonly WG: number;
@@ -44,35 +44,28 @@ interface Layout {
   readonly QUADS: number;
 }
 
-/** Tiles of a call: tokens, or the experts that they choose. */
-const tilesOf = (p: LinearParams): number => linearWorkgroups(p, 4)[1];
-
 /** How the rows are spread: as many workgroups as run side by side, or, where sums would not fit, in as few rounds as may be. */
 function layout(p: LinearParams): Layout {
   const blocks = ceilDiv(p.K, 8);
-  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[1];
+  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[WORKGROUPS.length - 1];
   const STEPS = ceilDiv(blocks, WG);
   const abreast = Math.floor((STEPS > FEW_STEPS ? ABREAST.several : ABREAST.few) / WG);
-  const fours = ceilDiv(Math.max(p.shard.rowCount, sharedRows(p.source)), 4);
-  const tiles = tilesOf(p);
-  const choosing = p.source.kind === 'routed' ? routingWords(p.source.routing) : 0;
-  const most = Math.min(WG, mostQuads(WG, MEMORY_WORDS - choosing));
-  const rounds = ceilDiv(fours * tiles, abreast * most);
-  // Workgroups that all tiles may have; a tile has one at least.
-  const groups = Math.max(1, Math.floor((abreast * rounds) / tiles));
-  const QUADS = Math.min(most, ceilDiv(fours, groups));
+  const fours = ceilDiv(p.shard.rowCount, 4);
+  const most = Math.min(WG, mostQuads(WG, MEMORY_WORDS));
+  const rounds = ceilDiv(fours, abreast * most);
+  const QUADS = Math.min(most, ceilDiv(fours, abreast * rounds));
   return { WG, STEPS, GROUPS: ceilDiv(fours, QUADS), QUADS };
 }
 
-/** Weights from which matrices are large: smaller ones are read before that many workgroups are under way. */
-const LARGE = 2 ** 24;
-
-/** What rows are too short to be worth it. */
+/** Columns of short rows, and weights of small matrices: too few for so many invocations. */
 const SHORT = 1024;
+const SMALL = 2 ** 24;
 
-/** Whether matvec_rows can take the place of matvec for one token. */
+/** Whether matvec_rows is faster than matvec for one token. Found by measurement. */
 export function fitsRows(p: LinearParams): boolean {
-  return reads(p) && p.K >= SHORT && p.shard.rowCount * p.K >= LARGE;
+  if (!reads(p) || p.K <= SHORT || p.shard.rowCount * p.K <= SMALL) return false;
+  const { STEPS } = layout(p);
+  return STEPS <= FEW_STEPS || STEPS >= MANY_STEPS;
 }
 
 /** Whether the text is for such a call. */
@@ -80,7 +73,8 @@ function reads(p: LinearParams): boolean {
   return (
     p.tile === 1 &&
     (p.format === 'bf16' || p.format === 'f16') &&
-    p.source.kind !== 'grouped' &&
+    (p.source.kind === 'all' || p.source.kind === 'picked') &&
+    (p.buffers?.length ?? 1) === 1 &&
     ceilDiv(p.K, 8) <= MOST_STEPS * WORKGROUPS[1]
   );
 }
@@ -90,7 +84,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary: 'matvec for one token at a time and large matrices of 16 bits, with x in registers',
   variants: [SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS],
   libs: (p) => [
-    ...linearLibs(p, true, rowLibs(p, p.buffers)),
+    ...linearLibs(p, true, [`lib/weight_${p.format === 'f16' ? 'f16' : 'bf16'}`]),
     ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),
   ],
   check(p) {
@@ -99,7 +93,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
     const got = JSON.stringify({ format: p.format, tile: p.tile, source: p.source.kind, K: p.K });
     throw new KernelError(
       'matvec_rows',
-      `expected bf16 or f16, tile 1, no grouped rows and at most ${MOST_STEPS * WORKGROUPS[1] * 8} columns, got ${got}`,
+      `expected bf16 or f16, tile 1, all or picked rows and at most ${MOST_STEPS * WORKGROUPS[1] * 8} columns, got ${got}`,
       { params: p },
     );
   },
@@ -107,7 +101,8 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups(p) {
-    return [layout(p).GROUPS, tilesOf(p), 1];
+    const [, tiles, z] = linearWorkgroups(p, 4);
+    return [layout(p).GROUPS, tiles, z];
   },
   reference: linearReference,
   cost: linearCost,
@@ -134,42 +129,6 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
         params: dense(17, 64, 3, { source: { kind: 'picked', sourceRows: 9 }, norm: 'rms' }),
       },
       { name: 'query heads of 16', params: queryHeads(5, 16, 40, 2, { norm: 'rms' }) },
-      {
-        name: 'experts straight from logits, norm, swiglu',
-        params: routed({ experts: 6, topK: 2, renormalise: true }, 2 * 9, 40, 3, {
-          norm: 'rms',
-          out: 'swiglu',
-        }),
-      },
-      {
-        name: 'experts 1..5 of 6, in two buffers',
-        params: routed({ experts: 6, topK: 3, renormalise: false }, 14, 70, 2, {
-          ...{ format: 'f16', shard: { expertBegin: 1, expertCount: 5, rowBegin: 0, rowCount: 14 } },
-          buffers: [3, 2],
-        }),
-      },
-      {
-        name: 'experts in three buffers',
-        params: routed({ experts: 6, topK: 2, renormalise: true }, 12, 40, 1, { buffers: [2, 2, 2] }),
-      },
-      {
-        name: 'experts, and the shared one, which has more rows',
-        params: routedAndShared({ experts: 5, topK: 2, renormalise: true }, 2 * 30, 2 * 20, 48, 2, {
-          ...{ norm: 'rms', out: 'swiglu' },
-        }),
-      },
-      {
-        name: 'experts in three buffers, and the shared one in a fourth',
-        params: routedAndShared({ experts: 6, topK: 3, renormalise: true }, 9, 12, 40, 1, {
-          ...{ buffers: [2, 2, 2, 1] },
-        }),
-      },
-      {
-        name: 'experts in four buffers, and the shared one in a fifth',
-        params: routedAndShared({ experts: 8, topK: 3, renormalise: false }, 9, 12, 40, 1, {
-          ...{ format: 'f16', buffers: [2, 2, 2, 2, 1] },
-        }),
-      },
       { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms' }) },
     ],
     bench: [

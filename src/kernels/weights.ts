@@ -14,8 +14,6 @@ const FETCH: readonly WgslName[] = [
   'lib/fetch_5',
 ];
 
-const ROWS: readonly WgslName[] = ['lib/row_1', 'lib/row_2', 'lib/row_3', 'lib/row_4', 'lib/row_5'];
-
 /** What is wrong with rows of `cols` columns in this format, or undefined. */
 export function weightFault(row: RowFormat, cols: number): string | undefined {
   const fault = rowFault(row, cols);
@@ -85,16 +83,6 @@ export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];
   const rows = (buffers?.length ?? 1) === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
   return [...unitLibs(format, buffers), rows, 'lib/unit_dot', 'lib/walk_units', 'lib/share_none'];
-}
-
-/**
- * Library files for matvec_rows.
- *
- * @throws KernelError for formats that are compressed.
- */
-export function rowLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
-  if (!isPlain(format)) throw new KernelError('matvec_rows', `format: expected a plain one, got ${format}`);
-  return [`lib/weight_${format}`, ROWS[(buffers?.length ?? 1) - 1]];
 }
 
 /** Library files for moe_down, which has a second matrix. */

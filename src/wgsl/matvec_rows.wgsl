@@ -9,14 +9,13 @@
 // workgroup over its parts, once for all of its rows.
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
-// Library files give: the entry point and parts (parts_*), weights (weight_*), load_row (row_*), load_x8 (x_blocks), norm_x
-// (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out_kept and out4_kept (out_add,
-// keep_none), out4 (out_*).
+// Library files give: the entry point and parts (parts_*), weights (weight_*), load_x8 (x_blocks), norm_x (norm_*),
+// tile_item (rows_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
 const STEPS: u32 = 1u;      // blocks of an invocation
-const GROUPS: u32 = 1u;     // workgroups of an expert, or of the single matrix
+const GROUPS: u32 = 1u;     // workgroups
 const QUADS: u32 = 1u;      // four rows each, of a workgroup: at most WG
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
@@ -27,10 +26,10 @@ const WHOLE: bool = BLOCKS % WG == 0u;  // whether all invocations own as many b
 const SUMS: u32 = QUADS * 4u + 1u;      // of a part: those of the rows, then the sum of squares
 
 struct Params {
-  tokens: u32,        // result rows (dense)
-  expert_begin: u32,  // experts in the bound buffers of w
-  expert_count: u32,
-  row_begin: u32,     // rows n of each expert in the bound buffers
+  tokens: u32,        // result rows
+  expert_begin: u32,  // 0
+  expert_count: u32,  // 1
+  row_begin: u32,     // rows n in the bound buffer
   row_count: u32,
   y_stride: u32,
   eps: f32,
@@ -46,28 +45,17 @@ var<workgroup> partial: array<f32, SUMS * (WG / PART_LEAST)>;  // [part, SUMS]
 alias Blocks = array<vec4<u32>, STEPS>;
 
 fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
-  let tile = workgroup_id.y;
-  let expert = tile_expert(tile);
-  if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
-    return;
-  }
-  let row_count = tile_rows(expert);
+  let last = params.row_count - 1u;
   let first = workgroup_id.x * 4u;
-  if (UNEVEN && first >= row_count) {
-    return;
-  }
-  let buffer = buffer_of(expert - params.expert_begin);
-  let base = expert_in_buffer(expert - params.expert_begin) * params.row_count;
-  let last = row_count - 1u;
-  let item = tile_item(tile, 0u);
+  let item = tile_item(workgroup_id.y, 0u);
   // The first row is on its way while x is made ready.
-  var next = load_row(buffer, base + min(first, last));
+  var next = load_row(min(first, last));
   // What the result of this invocation needs of memory is asked for early, too.
   let n = first + invocation * GROUPS * 4u;
-  let makes = invocation < QUADS && n < row_count && item.valid;
+  let makes = invocation < QUADS && n < params.row_count && item.valid;
   var kept: Kept;
   if (makes) {
-    kept = out_kept(item.y_row, params.row_begin + n, min(4u, row_count - n));
+    kept = out_kept(item.y_row, params.row_begin + n, min(4u, params.row_count - n));
   }
   var own: array<Block8, STEPS>;
   var squares = 0.0;
@@ -84,16 +72,16 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     let row = first + q * GROUPS * 4u;
     var sums: vec4<f32>;
     let a = next;
-    next = load_row(buffer, base + min(row + 1u, last));
+    next = load_row(min(row + 1u, last));
     sums.x = row_dot(a, &own);
     let b = next;
-    next = load_row(buffer, base + min(row + 2u, last));
+    next = load_row(min(row + 2u, last));
     sums.y = row_dot(b, &own);
     let c = next;
-    next = load_row(buffer, base + min(row + 3u, last));
+    next = load_row(min(row + 3u, last));
     sums.z = row_dot(c, &own);
     let d = next;
-    next = load_row(buffer, base + min(row + GROUPS * 4u, last));
+    next = load_row(min(row + GROUPS * 4u, last));
     sums.w = row_dot(d, &own);
     keep(q, sums, part);
   }
@@ -118,7 +106,7 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     if (NORMED) {
       sum *= norm_scale(square);
     }
-    out4_kept(kept, item.y_row, params.row_begin + n, sum, min(4u, row_count - n));
+    out4_kept(kept, item.y_row, params.row_begin + n, sum, min(4u, params.row_count - n));
   }
 }
 
@@ -127,10 +115,10 @@ fn own_block(j: u32) -> u32 {
   return min(invocation + j * WG, BLOCKS - 1u);
 }
 
-fn row_of(matrix: ptr<storage, array<vec4<u32>>, read>, row: u32) -> Blocks {
+fn load_row(row: u32) -> Blocks {
   var out: Blocks;
   for (var j = 0u; j < STEPS; j++) {
-    out[j] = (*matrix)[row * BLOCKS + own_block(j)];
+    out[j] = w[row * BLOCKS + own_block(j)];
   }
   return out;
 }

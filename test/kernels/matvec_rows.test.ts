@@ -21,7 +21,7 @@ describe('workgroups of matvec_rows', () => {
       [128815, 7168, 2],
     ]) {
       const { WG, QUADS, groups } = layoutOf(N, K);
-      const abreast = 132 * (K > 3 * 8 * WG ? 512 : 1024);
+      const abreast = 132 * (K > 2 * 8 * WG ? 512 : 1024);
       expect(groups * WG).toBeLessThanOrEqual(rounds * abreast);
       expect(groups * WG).toBeGreaterThan(0.95 * rounds * abreast);
       expect(groups * QUADS * 4).toBeGreaterThanOrEqual(N);

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
-import type { LinearParams } from '../../src/kernels/linear.ts';
+import { dense, type LinearParams } from '../../src/kernels/linear.ts';
+import { fitsRows } from '../../src/kernels/matvec_rows.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
 import { PLAIN_BYTES, padRow, type WeightFormat } from '../../src/tensor.ts';
@@ -29,6 +30,34 @@ const names = (plan: Plan, layer: number) =>
   plan.calls.filter((c) => c.layer === layer).map((c) => `${c.role} ${c.label}`);
 
 describe('plans', () => {
+  it('read large matrices of 16 bits side by side for one token, on subgroups of GPUs', () => {
+    const GPU = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, maxBindingBytes: 2 ** 31 };
+    const kernels = (
+      name: string,
+      batch: number,
+      caps: Partial<Capabilities>,
+      format: WeightFormat = 'bf16',
+    ) => {
+      const limits = { ...BASELINE, maxWorkgroups: 65535, ...caps };
+      const layout = weightLayout(preset(name), () => ({ format }), limits.maxBindingBytes);
+      const { calls } = planDecode(preset(name), options(name, { layout, caps: limits }), batch, 256);
+      return (label: string) => calls.find((c) => c.label === label)?.kernel.name;
+    };
+    const large = ['qkv_proj', 'wq', 'o_proj', 'mlp.gate_up_proj', 'mlp.down_proj'].map(
+      (m) => `layers.0.${m}`,
+    );
+    const step3 = kernels('step3', 1, GPU);
+    expect([...large, 'lm_head'].map(step3)).toEqual(Array(6).fill('matvec_rows'));
+    expect(step3('layers.4.moe.gate')).toBe('matvec');
+    expect(step3('layers.4.moe.gate_up_proj')).toBe('matvec');
+    expect(large.map(kernels('step3', 2, GPU))).toEqual(Array(5).fill('matvec'));
+    expect(large.map(kernels('step3', 1, { maxBindingBytes: 2 ** 31 }))).toEqual(Array(5).fill('matvec'));
+    expect(large.map(kernels('step3', 1, GPU, 'f32'))).toEqual(Array(5).fill('matvec'));
+    expect(kernels('step3-mini', 1, GPU)('lm_head')).toBe('matvec');
+    // Those of Step-3.5-Flash are faster without.
+    expect([4096, 8192, 11264].map((K) => fitsRows(dense(36864, K, 1)))).toEqual([false, false, false]);
+  });
+
   it('a decode step of a small model, layer by layer', () => {
     const plan = planDecode(preset('step3-tiny'), options('step3-tiny'), 1, 256);
     expect(names(plan, 0)).toEqual([
