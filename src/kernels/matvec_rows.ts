@@ -131,17 +131,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'query heads of 16', params: queryHeads(5, 16, 40, 2, { norm: 'rms' }) },
       { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms' }) },
     ],
-    bench: [
-      bench('gate/up 36864x7168', dense(36864, 7168, 1, { norm: 'rms', out: 'swiglu' })),
-      bench('down 7168x18432', dense(7168, 18432, 1, { out: 'add' })),
-      bench('o_proj 7168x16384', dense(7168, 16384, 1, { out: 'add' })),
-      bench('wq 16384x2048', queryHeads(64, 256, 2048, 1, { norm: 'rms' })),
-      bench('qkv 2560x7168', dense(2560, 7168, 1, { norm: 'rms' })),
-      bench('lm_head 128815x7168', dense(128815, 7168, 1, { norm: 'rms' })),
-    ],
+    // Timed at the layers of plans.
+    bench: [],
   },
 });
-
-function bench(name: string, params: LinearParams) {
-  return { name, params, set: 'real' } as const;
-}
