@@ -92,20 +92,21 @@ export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeSha
     );
 }
 
-/** `[N, K]`, norm: what one round of workgroups has, several, and less than one. */
+/** `[N, K]`, norm: what one round of workgroups has, several, and less than one, with as many blocks as in plans. */
 const ROWS: readonly (readonly [N: number, K: number, norm: boolean])[] = [
-  [20480, 832, true],
-  [30208, 1664, false],
   [11776, 1664, true],
-  [5872, 3328, true],
-  [30208, 3328, true],
-  [60032, 3328, false],
+  [20480, 1664, true],
+  [30208, 1664, false],
+  [60032, 1664, true],
   [3392, 6656, false],
   [11776, 6656, true],
+  [30208, 6656, true],
   [60032, 6656, true],
   [3392, 13312, false],
   [5872, 13312, false],
   [11776, 13312, true],
+  [5872, 15616, false],
+  [3392, 17920, false],
 ];
 
 export function rowsProbes(): ProbeShape[] {
