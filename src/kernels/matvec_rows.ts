@@ -33,7 +33,7 @@ const LONG_STEPS = 7;
  */
 const ABREAST = { few: 132 * 1024, several: 132 * 512 } as const;
 
-/** Most blocks that are few, and least that are many: what lies between takes too many registers for what is under way. */
+/** Most blocks that are few, and least that are many. Found by measurement: matvec is faster with what lies between. */
 const FEW_STEPS = 2;
 const MANY_STEPS = 7;
 
