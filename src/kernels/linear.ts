@@ -128,6 +128,11 @@ export function isRope(out: LinearParams['out']): out is RopeKind {
   return out === 'rope_q' || out === 'qkv';
 }
 
+/** Library files for kernels that ask early for what results need (`out_kept`); out_add brings its own. */
+export function keepLibs({ out }: LinearParams): WgslName[] {
+  return out === 'add' ? [] : ['lib/keep_none'];
+}
+
 /** Constants of the library files. */
 export function linearConstants(p: LinearParams): Record<string, number | boolean> {
   const constants: Record<string, number | boolean> = {

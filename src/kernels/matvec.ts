@@ -14,6 +14,7 @@ import {
 import {
   dense,
   grouped,
+  keepLibs,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -92,10 +93,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   summary:
     'y = out(norm(x) Wᵀ) for few tokens; RMSNorm, SwiGLU and residual folded in; dense, picked rows or experts',
   variants: [LARGE_SUBGROUP_TEAM, SMALL_TEAM, WORKGROUP_TEAM],
-  libs: (p) => [
-    ...linearLibs(p, true, walkLibs(p, p.buffers)),
-    ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),
-  ],
+  libs: (p) => [...linearLibs(p, true, walkLibs(p, p.buffers)), ...keepLibs(p)],
   check: (p) => linearCheck('matvec', p),
   constants: (p) => ({
     TOKENS: p.tile,

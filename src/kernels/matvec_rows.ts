@@ -4,6 +4,7 @@ import { ceilDiv } from '../tensor.ts';
 import { defineKernel, type Kernel } from './kernel.ts';
 import {
   dense,
+  keepLibs,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -23,6 +24,9 @@ const MOST_STEPS = 9;
 
 /** Invocations of a workgroup: enough that each owns few blocks. */
 const WORKGROUPS = [128, 256] as const;
+
+/** Columns of the longest rows. */
+const MOST_COLUMNS = MOST_STEPS * 8 * WORKGROUPS[1];
 
 /** Blocks of an invocation from which those of a workgroup should be twice as many. */
 const LONG_STEPS = 7;
@@ -47,7 +51,7 @@ interface Layout {
 /** How the rows are spread: as many workgroups as run side by side, or, where sums would not fit, in as few rounds as may be. */
 function layout(p: LinearParams): Layout {
   const blocks = ceilDiv(p.K, 8);
-  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[WORKGROUPS.length - 1];
+  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[1];
   const STEPS = ceilDiv(blocks, WG);
   const abreast = Math.floor((STEPS > FEW_STEPS ? ABREAST.several : ABREAST.few) / WG);
   const fours = ceilDiv(p.shard.rowCount, 4);
@@ -75,7 +79,7 @@ function reads(p: LinearParams): boolean {
     (p.format === 'bf16' || p.format === 'f16') &&
     (p.source.kind === 'all' || p.source.kind === 'picked') &&
     (p.buffers?.length ?? 1) === 1 &&
-    ceilDiv(p.K, 8) <= MOST_STEPS * WORKGROUPS[1]
+    p.K <= MOST_COLUMNS
   );
 }
 
@@ -85,7 +89,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
   variants: [SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS],
   libs: (p) => [
     ...linearLibs(p, true, [`lib/weight_${p.format === 'f16' ? 'f16' : 'bf16'}`]),
-    ...(p.out === 'add' ? [] : (['lib/keep_none'] as const)),
+    ...keepLibs(p),
   ],
   check(p) {
     linearCheck('matvec_rows', p);
@@ -93,7 +97,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
     const got = JSON.stringify({ format: p.format, tile: p.tile, source: p.source.kind, K: p.K });
     throw new KernelError(
       'matvec_rows',
-      `expected bf16 or f16, tile 1, all or picked rows and at most ${MOST_STEPS * WORKGROUPS[1] * 8} columns, got ${got}`,
+      `expected bf16 or f16, tile 1, all or picked rows and at most ${MOST_COLUMNS} columns, got ${got}`,
       { params: p },
     );
   },

@@ -88,6 +88,7 @@ function workgroup(p: ExpertsDownParams): number {
   return blocks <= 128 || p.N >= MANY_ROWS ? 128 : 256;
 }
 
+/** Where levels are found. */
 const levelsOf = ({ name }: Variant): Levels => (name === LARGE_SUBGROUP_TEAM.name ? 'memory' : 'computed');
 
 export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParams>({

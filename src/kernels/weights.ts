@@ -108,7 +108,7 @@ export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean,
 
 /** Library files that hold x of a unit in registers, for several rows of weights. */
 function quadLibs(format: Compressed, buffers: Buffers, levels: Levels): WgslName[] {
-  const none: WgslName[] = choosesLevels(format) ? [] : ['lib/levels_none'];
+  const none: WgslName[] = choosesLevels(format) && levels === 'memory' ? [] : ['lib/levels_none'];
   return [...unitLibs(format, buffers, levels), ...none, 'lib/quads', 'lib/unit_slots'];
 }
 

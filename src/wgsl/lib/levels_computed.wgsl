@@ -1,7 +1,4 @@
 // Levels that 4-bit integers choose, computed for each (level_of, levels_*).
-
-fn prepare_levels() {}
-
 fn raw8(u: Unit, j: u32) -> Block8 {
   let v = (u.lo[j] >> 2u) | (u.lo[j] << 30u);
   return Block8(

@@ -1,2 +1,2 @@
-// For weights whose integers choose no levels.
+// For weights whose integers choose no levels, or levels that are computed.
 fn prepare_levels() {}
