@@ -10,10 +10,11 @@ import {
   linearCheck,
   linearConstants,
   linearCost,
+  linearGrid,
   linearInputs,
   linearLibs,
   linearUniforms,
-  linearWorkgroups,
+  rowGroups,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
@@ -40,7 +41,7 @@ export const matmul: Kernel<LinearParams> = defineKernel<LinearParams>({
   constants: linearConstants,
   uniforms: linearUniforms,
   bindings: linearBindings,
-  workgroups: (p) => linearWorkgroups(p, MATMUL_ROWS),
+  workgroups: (p) => linearGrid(p, rowGroups(p, MATMUL_ROWS)),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 5e-5, rel: 5e-5, cosine: 1e-9 },

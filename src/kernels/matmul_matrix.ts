@@ -13,10 +13,10 @@ import {
   linearCheck,
   linearConstants,
   linearCost,
+  linearGrid,
   linearInputs,
   linearLibs,
   linearUniforms,
-  linearWorkgroups,
   resultCost,
   xRows,
 } from './linear.ts';
@@ -152,9 +152,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   },
   workgroups(p) {
     const { rows } = matrixLayout(p);
-    const [, tiles] = linearWorkgroups(p, rows);
     const { whole, parts } = splitTiles(p.shard.rowCount, rows, p.splitK);
-    return [tiles, whole + parts, 1];
+    return linearGrid(p, whole + parts);
   },
   reference: linearReference,
   cost(p) {

@@ -20,10 +20,11 @@ import {
   linearCheck,
   linearConstants,
   linearCost,
+  linearGrid,
   linearInputs,
   linearLibs,
   linearUniforms,
-  linearWorkgroups,
+  rowGroups,
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
@@ -58,8 +59,9 @@ const LONG_BLOCKS = { several: 128, one: 512, always: 2048, expert: 768 } as con
 
 /**
  * Teams that share the columns of four rows of 16-bit or f32 weights: no more than it takes to be busy, since sharing costs
- * additions and barriers; but where not all fit at a time, two, so that the last ones are done sooner. Experts have two
- * too, or four of long rows, which hides that choosing them takes time. Found by measurement.
+ * additions and barriers; but where not all fit at a time, two, so that the last ones are done sooner. Experts that are chosen
+ * on the spot have two too, or four of long rows, which hides that choosing takes time; those whose tokens are grouped one, or
+ * two of long rows and many tokens. Found by measurement.
  */
 function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
@@ -70,7 +72,10 @@ function sharing(p: LinearParams): number {
   };
   if (p.source.kind === 'routed')
     return least(Number.POSITIVE_INFINITY, blocks >= LONG_BLOCKS.expert ? 4 : 2);
-  if (p.source.kind === 'grouped' || (p.tile <= 2 && fours > WAVE)) return least(Number.POSITIVE_INFINITY, 2);
+  if (p.source.kind === 'grouped') {
+    return p.tile > 2 && blocks >= LONG_BLOCKS.expert ? least(Number.POSITIVE_INFINITY, 2) : 1;
+  }
+  if (p.tile <= 2 && fours > WAVE) return least(Number.POSITIVE_INFINITY, 2);
   if (p.tile === 1 && blocks >= LONG_BLOCKS.always) return 8;
   if (p.tile === 1) return least(BUSY, blocks >= LONG_BLOCKS.one ? 8 : 4);
   return least(p.tile === 2 ? BUSY : BUSY_TILES, blocks >= LONG_BLOCKS.several ? 4 : 2);
@@ -103,7 +108,7 @@ export const matvec: Kernel<LinearParams> = defineKernel<LinearParams>({
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p, team) =>
-    linearWorkgroups(p, GROUP_ROWS * (team < SMALL_SUBGROUP ? SMALL : layout(p)).GROUPS),
+    linearGrid(p, rowGroups(p, GROUP_ROWS * (team < SMALL_SUBGROUP ? SMALL : layout(p)).GROUPS)),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },

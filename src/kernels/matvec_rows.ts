@@ -10,10 +10,10 @@ import {
   linearCheck,
   linearConstants,
   linearCost,
+  linearGrid,
   linearInputs,
   linearLibs,
   linearUniforms,
-  linearWorkgroups,
 } from './linear.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
 import { linearReference } from './linear_reference.ts';
@@ -104,10 +104,7 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
   constants: (p) => ({ ...layout(p), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups(p) {
-    const [, tiles, z] = linearWorkgroups(p, 4);
-    return [layout(p).GROUPS, tiles, z];
-  },
+  workgroups: (p) => linearGrid(p, layout(p).GROUPS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },

@@ -10,11 +10,13 @@ import {
   linearCheck,
   linearConstants,
   linearCost,
+  linearGrid,
   linearInputs,
   linearLibs,
   linearUniforms,
-  linearWorkgroups,
+  rowGroups,
   sharedRows,
+  tileCount,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
 import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
@@ -83,11 +85,10 @@ const workgroup = (p: LinearParams): number => unitWorkgroup(ceilDiv(p.K, 32), l
 
 /** Fours of rows of a workgroup: as few as leave one round or, where that would be too many, as few rounds as may be. */
 function quads(p: LinearParams): number {
-  const [fours, tiles] = linearWorkgroups(p, 4);
   const WG = workgroup(p);
   const looksUp = !hasBytes(p.format) && p.format !== 'fp8';
   const rounds = (p.source.kind === 'routed' ? CHOSEN : 1) * (looksUp ? LOOKED_UP.rounds : 1);
-  const wanted = Math.ceil((fours * tiles * WG) / ROUND / rounds);
+  const wanted = Math.ceil((rowGroups(p, 4) * tileCount(p) * WG) / ROUND / rounds);
   const fill = (most: number) => ceilDiv(wanted, ceilDiv(wanted, most));
   if (ceilDiv(p.K, 32) > WG) return fill(longOf(p).most);
   if (looksUp) return Math.min(wanted, LOOKED_UP.most);
@@ -128,7 +129,7 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), FOURS: inFours(p), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups: (p) => linearWorkgroups(p, 4 * quads(p)),
+  workgroups: (p) => linearGrid(p, rowGroups(p, 4 * quads(p))),
   reference: linearReference,
   cost: linearCost,
   tolerance,

@@ -140,7 +140,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     share_x: shareBinding(p),
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
   }),
-  workgroups: (p) => [ceilDiv(p.shard.rowCount, ROWS), p.tokens, 1],
+  workgroups: (p) => [p.tokens, ceilDiv(p.shard.rowCount, ROWS), 1],
   reference(p, io) {
     const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
     const { topK } = p.routing;

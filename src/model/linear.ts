@@ -28,8 +28,11 @@ export interface Tiling {
 const MATVEC_ROWS = 16;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
-/** Rows that an expert gets on average, above which matrix units are faster than matvec. */
-const MATRIX_EACH = 0.75;
+/** Rows that an expert gets on average, above which matrix units are faster than matvec. Found by measurement. */
+const MATRIX_EACH = { plain: 2, compressed: 0.75 } as const;
+
+/** The same from which tiles of four tokens are faster than of two. */
+const MATVEC_EACH = 2;
 
 /** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
 const SMALL_MATRIX = 2 ** 22;
@@ -155,12 +158,13 @@ export function expertTiling(
   if (shape.deterministic) return FIXED_TILING;
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
-  if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH) {
-    return { kernel: matmul_matrix, tile: expertTile(each, everyFormat(weights, isPlain)) };
+  const plain = everyFormat(weights, isPlain);
+  if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH[plain ? 'plain' : 'compressed']) {
+    return { kernel: matmul_matrix, tile: expertTile(each, plain) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
-  return matvecTiling(each <= 1 ? 2 : MATVEC_TILE);
+  return matvecTiling(each < MATVEC_EACH ? 2 : MATVEC_TILE);
 }
 
 /**

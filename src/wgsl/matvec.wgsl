@@ -7,8 +7,8 @@
 // The order of additions depends on the weights, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
-// (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out_kept and out4_kept (out_add,
-// keep_none), out4 (out_*).
+// (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), tile_of and rows_at
+// (grid_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -42,13 +42,13 @@ struct Params {
 var<workgroup> partial: array<vec4<f32>, SUMS * max(WG / 4u, GROUPS)>;  // [part, GROUPS, SUMS]
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
-  let tile = workgroup_id.y;
+  let tile = tile_of(workgroup_id);
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
   let row_count = tile_rows(expert);
-  let first = workgroup_id.x * ROWS * GROUPS;
+  let first = rows_at(workgroup_id) * ROWS * GROUPS;
   if (UNEVEN && first >= row_count) {
     return;
   }

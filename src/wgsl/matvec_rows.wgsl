@@ -10,7 +10,7 @@
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), weights (weight_*), load_x8 (x_blocks), norm_x (norm_*),
-// tile_item (rows_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
+// tile_item (rows_*), tile_of and rows_at (grid_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
@@ -46,8 +46,8 @@ alias Blocks = array<vec4<u32>, STEPS>;
 
 fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
   let last = params.row_count - 1u;
-  let first = workgroup_id.x * 4u;
-  let item = tile_item(workgroup_id.y, 0u);
+  let first = rows_at(workgroup_id) * 4u;
+  let item = tile_item(tile_of(workgroup_id), 0u);
   // The first row is on its way while x is made ready.
   var next = load_row(min(first, last));
   // What the result of this invocation needs of memory is asked for early, too.

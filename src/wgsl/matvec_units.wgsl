@@ -8,7 +8,7 @@
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
 // AHEAD, load_quad (quads), weights (weight_*), prepare_levels (levels_*), norm_x4 (norm_*), tile_expert and tile_item
-// (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
+// (rows_*), tile_rows (rows_routed, rows_even), tile_of and rows_at (grid_*), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;          // invocations of a workgroup, a multiple of 32
@@ -40,14 +40,14 @@ struct Params {
 var<workgroup> partial: array<f32, SUMS * (WG / PART_LEAST)>;  // [part, SUMS]
 
 fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
-  let tile = workgroup_id.y;
+  let tile = tile_of(workgroup_id);
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
   prepare_levels();
   let row_count = tile_rows(expert);
-  let first = workgroup_id.x * QUADS * 4u;
+  let first = rows_at(workgroup_id) * QUADS * 4u;
   if (UNEVEN && first >= row_count) {
     return;
   }

@@ -2,7 +2,8 @@
 // the token chose, weighted, and the addition to the residual stream.
 //   y[token, n] += share_w[n] . share_x[token] + sum over choices of weight * (w[expert, n] . x[token, choice])
 //
-// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Its invocations share
+// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Those of all tokens with the
+// same rows follow each other, so that weights that several tokens need are read from memory once. Its invocations share
 // the columns of the shared expert and of every choice, as if they were one long row; then teams sum over their lanes,
 // and the workgroup over its teams. The order of additions depends on widths and the team alone. Where experts lie in
 // more buffers than a call binds, each call adds what its own hold.
@@ -44,8 +45,8 @@ struct Params {
 var<workgroup> partial: array<vec4<f32>, SUMS * (WG / 4u)>;
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
-  let token = workgroup_id.y;
-  let first = workgroup_id.x * ROWS;
+  let token = workgroup_id.x;
+  let first = workgroup_id.y * ROWS;
   // What the results are added to is asked for first.
   let n = first + local_index * 4u;
   let makes = local_index < SUMS && n < params.row_count;

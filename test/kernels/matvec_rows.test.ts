@@ -9,7 +9,7 @@ describe('workgroups of matvec_rows', () => {
   const layoutOf = (N: number, K: number) => {
     const p = dense(N, K, 1);
     const { WG, QUADS } = matvec_rows.constants(p) as { WG: number; QUADS: number };
-    return { WG, QUADS, groups: matvec_rows.workgroups(p, 32)[0] };
+    return { WG, QUADS, groups: matvec_rows.workgroups(p, 32)[1] };
   };
 
   it('are what runs side by side, or whole rounds of that', () => {

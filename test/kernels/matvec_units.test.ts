@@ -50,7 +50,7 @@ describe('workgroups of matvec_units', () => {
   it('fill rounds and leave none nearly empty', () => {
     const invocations = (N: number, K: number) => {
       const p = dense(N, K, 1, { format: 'q4_k' });
-      return matvec_units.workgroups(p, 32)[0] * layoutOf(p).WG;
+      return matvec_units.workgroups(p, 32)[1] * layoutOf(p).WG;
     };
     const round = 132 * 28 * 32;
     for (const [N, K, rounds] of [
