@@ -109,10 +109,44 @@ const ROWS: readonly (readonly [N: number, K: number, norm: boolean])[] = [
   [3392, 17920, false],
 ];
 
+/** The same of two and of four tokens, which take columns in one turn or several. */
+const ROWS_OF_TWO: typeof ROWS = [
+  [11776, 1664, true],
+  [30208, 1664, false],
+  [11776, 3328, true],
+  [30208, 3328, true],
+  [3392, 6656, false],
+  [11776, 6656, true],
+  [30208, 6656, true],
+  [60032, 6656, true],
+  [3392, 13312, false],
+  [5872, 13312, false],
+  [3392, 17920, false],
+];
+const ROWS_OF_FOUR: typeof ROWS = [
+  [11776, 1664, true],
+  [30208, 1664, false],
+  [60032, 1664, true],
+  [5872, 3328, true],
+  [11776, 3328, true],
+  [30208, 3328, true],
+  [60032, 3328, true],
+  [3392, 6656, false],
+  [5872, 13312, false],
+  [11776, 13312, false],
+  [3392, 17920, false],
+];
+
 export function rowsProbes(): ProbeShape[] {
-  return ROWS.map(([N, K, norm]) =>
-    probe(matvec_rows, `${N}x${K}${norm ? ' norm' : ''}`, dense(N, K, 1, { norm: norm ? 'rms' : 'none' })),
-  );
+  const of = (tile: number, rows: typeof ROWS) =>
+    rows.map(([N, K, norm]) =>
+      probe(
+        matvec_rows,
+        `${N}x${K}${norm ? ' norm' : ''}${tile > 1 ? `, ${tile} tokens` : ''}`,
+        dense(N, K, tile, { tile, norm: norm ? 'rms' : 'none' }),
+      ),
+    );
+  return [...of(1, ROWS), ...of(2, ROWS_OF_TWO), ...of(4, ROWS_OF_FOUR)];
 }
 
 export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {

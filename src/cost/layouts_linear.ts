@@ -86,14 +86,14 @@ function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
 
 function matvecRows(call: LaidOut, { even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
-  const { GROUPS, QUADS } = constantsOf(call);
+  const { GROUPS, QUADS, TOKENS, TURNS } = constantsOf(call);
   const blocks = ceilDiv(p.K, 8);
   const norm = p.norm === 'rms' ? 3 : 0; // square, sum, gamma per column
   return {
-    family: `matvec_rows ${call.variant.name}${formatName(p.format)}`,
+    family: `matvec_rows ${call.variant.name}${TOKENS > 1 ? ` x${TOKENS}` : ''}${formatName(p.format)}`,
     workgroups: GROUPS * activeTiles(p, even),
-    depth: QUADS * GROUP_ROWS,
-    groupFlops: blocks * 8 * (2 * GROUP_ROWS * QUADS + norm),
+    depth: TURNS * QUADS * GROUP_ROWS,
+    groupFlops: TOKENS * blocks * 8 * (2 * GROUP_ROWS * QUADS + norm),
   };
 }
 

@@ -190,8 +190,8 @@ export interface Kernel<P> {
   libs(p: P, variant: Variant): readonly WgslName[];
   /** Throws KernelError naming the parameter when `p` is not supported. */
   check(p: P): void;
-  /** Specialised constants: what may change the text, hence the pipeline. */
-  constants(p: P): Constants;
+  /** Specialised constants: what may change the text, hence the pipeline. Without `variant`: of the first. */
+  constants(p: P, variant?: Variant): Constants;
   /** Fields of `struct Params`: fixed for a planned call, no part of the pipeline. */
   uniforms(p: P): Readonly<Record<string, number>>;
   /** Every storage binding by WGSL name. */
@@ -239,7 +239,7 @@ export function kernelParts<P>(
 ): { readonly files: readonly WgslName[]; readonly constants: Constants } {
   return {
     files: [kernel.name, ...kernel.libs(p, variant), ...variant.libs],
-    constants: { ...kernel.constants(p), ...variant.constants },
+    constants: { ...kernel.constants(p, variant), ...variant.constants },
   };
 }
 

@@ -1,7 +1,7 @@
-/** Linear layer of large matrices of 16 bits, one token at a time: workgroups go through the rows side by side. */
+/** Linear layer of large matrices of 16 bits, up to four tokens: workgroups go through the rows side by side. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
-import { defineKernel, type Kernel } from './kernel.ts';
+import { BASELINE, defineKernel, type Kernel, type Variant } from './kernel.ts';
 import {
   dense,
   keepLibs,
@@ -25,68 +25,127 @@ const MOST_STEPS = 9;
 /** Invocations of a workgroup: enough that each owns few blocks. */
 const WORKGROUPS = [128, 256] as const;
 
-/** Columns of the longest rows. */
+/** Columns of the longest rows of one token. */
 const MOST_COLUMNS = MOST_STEPS * 8 * WORKGROUPS[1];
 
 /** Blocks of an invocation from which those of a workgroup should be twice as many. */
 const LONG_STEPS = 7;
 
+/** Processors of a large GPU. */
+const PROCESSORS = 132;
+
 /**
- * Invocations that run side by side on a large GPU: where each owns several blocks 512 on each of 132 processors, for whose loads
- * there are registers; else twice as many.
+ * Invocations that run side by side on each of them: where each owns several blocks, of all tokens, as many as there are registers
+ * for the loads of; else twice as many.
  */
-const ABREAST = { few: 132 * 1024, several: 132 * 512 } as const;
+const ABREAST = { few: 1024, several: 512 } as const;
 
 /** Most blocks that are few, and least that are many. Found by measurement: matvec is faster with what lies between. */
 const FEW_STEPS = 2;
 const MANY_STEPS = 7;
 
+/**
+ * Blocks of an invocation in a turn, and rows on their way, of several tokens: what there are registers for. Two tokens whose
+ * columns are done in one turn of two blocks can have more rows on their way.
+ */
+const SEVERAL = {
+  short: { steps: 2, ahead: 4 },
+  two: { steps: 4, ahead: 2 },
+  four: { steps: 2, ahead: 2 },
+} as const;
+
 interface Layout {
   readonly WG: number;
+  readonly TOKENS: number;
   readonly STEPS: number;
+  readonly TURNS: number;
+  readonly AHEAD: number;
   readonly GROUPS: number;
   readonly QUADS: number;
 }
 
-/** How the rows are spread: as many workgroups as run side by side, or, where sums would not fit, in as few rounds as may be. */
-function layout(p: LinearParams): Layout {
+/** How the columns are spread over invocations and turns. */
+function columns(p: Call): Pick<Layout, 'WG' | 'STEPS' | 'TURNS' | 'AHEAD'> {
   const blocks = ceilDiv(p.K, 8);
-  const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[1];
-  const STEPS = ceilDiv(blocks, WG);
-  const abreast = Math.floor((STEPS > FEW_STEPS ? ABREAST.several : ABREAST.few) / WG);
+  if (p.tile === 1) {
+    const WG = WORKGROUPS.find((size) => blocks <= LONG_STEPS * size) ?? WORKGROUPS[1];
+    return { WG, STEPS: ceilDiv(blocks, WG), TURNS: 1, AHEAD: 1 };
+  }
+  const pair = blocks <= SEVERAL.short.steps * WORKGROUPS[1] ? SEVERAL.short : SEVERAL.two;
+  const { steps, ahead } = p.tile === 2 ? pair : SEVERAL.four;
+  const TURNS = ceilDiv(blocks, steps * WORKGROUPS[1]);
+  const WG = ceilDiv(ceilDiv(blocks, steps * TURNS), 32) * 32;
+  return { WG, STEPS: Math.min(steps, ceilDiv(blocks, WG * TURNS)), TURNS, AHEAD: ahead };
+}
+
+/**
+ * Invocations of a part, as far as memory for sums goes: those of the text's own parts, but that sums through workgroup memory
+ * need as much again to meet in.
+ */
+const [LARGE_PARTS, SMALL_PARTS, MEMORY_PARTS] = [32, 4, 16];
+
+const sized = (variant: Variant, members: number): Variant => ({ ...variant, team: () => members });
+
+const VARIANTS: readonly Variant[] = [
+  sized(SUBGROUP_32_PARTS, LARGE_PARTS),
+  sized(SUBGROUP_PARTS, SMALL_PARTS),
+  sized(WORKGROUP_PARTS, MEMORY_PARTS),
+];
+
+const membersOf = (variant = VARIANTS[0]): number => variant.team(BASELINE);
+
+/**
+ * How the rows are spread: as many workgroups as run side by side, or, where sums of parts of `members` would not fit, in as few
+ * rounds as may be.
+ */
+function layout(p: Call, members: number): Layout {
+  const cols = columns(p);
+  const { WG, STEPS } = cols;
+  const few = p.tile === 1 && STEPS <= FEW_STEPS;
+  const abreast = few
+    ? Math.floor((PROCESSORS * ABREAST.few) / WG)
+    : PROCESSORS * Math.floor(ABREAST.several / WG);
   const fours = ceilDiv(p.shard.rowCount, 4);
-  const most = Math.min(WG, mostQuads(WG, MEMORY_WORDS));
+  // Of one token the same for all variants: more fours of rows a workgroup are no faster.
+  const least = p.tile === 1 ? SMALL_PARTS : members;
+  const most = Math.min(Math.floor(WG / p.tile), mostQuads(WG, MEMORY_WORDS, p.tile, least));
   const rounds = ceilDiv(fours, abreast * most);
   const QUADS = Math.min(most, ceilDiv(fours, abreast * rounds));
-  return { WG, STEPS, GROUPS: ceilDiv(fours, QUADS), QUADS };
+  return { ...cols, TOKENS: p.tile, GROUPS: ceilDiv(fours, QUADS), QUADS };
 }
 
 /** Columns of short rows, and weights of small matrices: too few for so many invocations. */
 const SHORT = 1024;
 const SMALL = 2 ** 24;
 
-/** Whether matvec_rows is faster than matvec for one token. Found by measurement. */
-export function fitsRows(p: LinearParams): boolean {
+/** What tells which kernel a call should take. */
+type Call = Pick<LinearParams, 'format' | 'tokens' | 'source' | 'K' | 'shard' | 'norm' | 'tile' | 'buffers'>;
+
+/**
+ * Whether matvec_rows is faster than matvec. Found by measurement; of four tokens it is not where every workgroup would normalise x
+ * turn by turn.
+ */
+export function fitsRows(p: Call): boolean {
   if (!reads(p) || p.K <= SHORT || p.shard.rowCount * p.K <= SMALL) return false;
-  const { STEPS } = layout(p);
+  const { STEPS, TURNS } = columns(p);
+  if (p.tile > 1) return p.tokens <= p.tile && (p.tile === 2 || p.norm === 'none' || TURNS === 1);
   return STEPS <= FEW_STEPS || STEPS >= MANY_STEPS;
 }
 
 /** Whether the text is for such a call. */
-function reads(p: LinearParams): boolean {
+function reads(p: Call): boolean {
   return (
-    p.tile === 1 &&
+    (p.tile === 1 ? p.K <= MOST_COLUMNS : p.tile === 2 || p.tile === 4) &&
     (p.format === 'bf16' || p.format === 'f16') &&
     (p.source.kind === 'all' || p.source.kind === 'picked') &&
-    (p.buffers?.length ?? 1) === 1 &&
-    p.K <= MOST_COLUMNS
+    (p.buffers?.length ?? 1) === 1
   );
 }
 
 export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec_rows',
-  summary: 'matvec for one token at a time and large matrices of 16 bits, with x in registers',
-  variants: [SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS],
+  summary: 'matvec for up to four tokens and large matrices of 16 bits, with x in registers',
+  variants: VARIANTS,
   libs: (p) => [
     ...linearLibs(p, true, [`lib/weight_${p.format === 'f16' ? 'f16' : 'bf16'}`]),
     ...keepLibs(p),
@@ -97,14 +156,14 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
     const got = JSON.stringify({ format: p.format, tile: p.tile, source: p.source.kind, K: p.K });
     throw new KernelError(
       'matvec_rows',
-      `expected bf16 or f16, tile 1, all or picked rows and at most ${MOST_COLUMNS} columns, got ${got}`,
+      `expected bf16 or f16, tile 1, 2 or 4, all or picked rows, of one token at most ${MOST_COLUMNS} columns, got ${got}`,
       { params: p },
     );
   },
-  constants: (p) => ({ ...layout(p), ...linearConstants(p) }),
+  constants: (p, variant) => ({ ...layout(p, membersOf(variant)), ...linearConstants(p) }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
-  workgroups: (p) => linearGrid(p, layout(p).GROUPS),
+  workgroups: (p, team) => linearGrid(p, layout(p, team).GROUPS),
   reference: linearReference,
   cost: linearCost,
   tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
@@ -130,6 +189,37 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
         params: dense(17, 64, 3, { source: { kind: 'picked', sourceRows: 9 }, norm: 'rms' }),
       },
       { name: 'query heads of 16', params: queryHeads(5, 16, 40, 2, { norm: 'rms' }) },
+      { name: 'two tokens, less than a block', params: dense(3, 3, 2, { norm: 'rms', tile: 2 }) },
+      {
+        name: 'two tokens, four blocks each, swiglu',
+        params: dense(2 * 7, 7168, 2, { norm: 'rms', out: 'swiglu', tile: 2 }),
+      },
+      {
+        name: 'one of two tokens, two turns, residual',
+        params: dense(9, 8200, 1, { out: 'add', tile: 2, format: 'f16' }),
+      },
+      { name: 'four tokens, one block', params: dense(5, 8, 4, { tile: 4 }) },
+      { name: 'four tokens, two blocks each, norm', params: dense(13, 2048, 4, { norm: 'rms', tile: 4 }) },
+      { name: 'three of four tokens, two turns, norm', params: dense(10, 4104, 3, { norm: 'rms', tile: 4 }) },
+      { name: 'four tokens, four turns, residual', params: dense(6, 16384, 4, { out: 'add', tile: 4 }) },
+      {
+        name: 'four tokens, several fours of rows each, norm',
+        params: dense(9001, 40, 4, { norm: 'rms', tile: 4 }),
+      },
+      {
+        name: 'four tokens, several fours of rows each, two turns',
+        params: dense(4500, 4200, 3, { norm: 'rms', tile: 4 }),
+        once: true,
+      },
+      {
+        name: 'four picked rows, and one of the next four',
+        params: dense(17, 64, 5, { source: { kind: 'picked', sourceRows: 9 }, norm: 'rms', tile: 4 }),
+      },
+      { name: 'four tokens, query heads of 16', params: queryHeads(5, 16, 40, 4, { norm: 'rms', tile: 4 }) },
+      {
+        name: 'query, key and value of four tokens',
+        params: fusedQkv(24, 16, 'f32', 70, 4, { norm: 'rms', tile: 4 }),
+      },
       { name: 'query, key and value', params: fusedQkv(24, 16, 'f32', 70, 3, { norm: 'rms' }) },
     ],
     // Timed at the layers of plans.

@@ -29,7 +29,10 @@ export const SUBGROUP_32_PARTS: Variant = subgroupParts('subgroup-32', 32);
 /** Words of workgroup memory that WebGPU guarantees. */
 export const MEMORY_WORDS = 4096;
 
-/** Most fours of rows whose sums all parts of a workgroup have room for, of which there may be one for four invocations. */
-export function mostQuads(WG: number, words: number): number {
-  return Math.max(1, Math.floor((words / (WG / 4) - 1) / 4));
+/**
+ * Most fours of rows whose sums, for so many tokens, all parts of a workgroup have room for. Parts have at least `least`
+ * invocations.
+ */
+export function mostQuads(WG: number, words: number, tokens = 1, least = 4): number {
+  return Math.max(1, Math.floor((words / (WG / least) / tokens - 1) / 4));
 }

@@ -22,6 +22,8 @@ import type { StepShape } from './step.ts';
 export interface Tiling {
   readonly kernel: typeof matvec | typeof matmul | typeof matmul_matrix;
   readonly tile: number;
+  /** Whether no other kernel may take matvec's place, whose additions would have another order. */
+  readonly fixed?: true;
 }
 
 /** Result rows up to which matvec is faster than products through workgroup memory, and than matrix units. */
@@ -80,7 +82,7 @@ export interface LinearCall {
 type TilingOf = Pick<StepShape, 'deterministic' | 'matrixUnits'>;
 
 /** Of deterministic plans: one tile size, so that the order of additions is the same for any number of rows. */
-const FIXED_TILING: Tiling = { kernel: matvec, tile: MATVEC_TILE };
+const FIXED_TILING: Tiling = { kernel: matvec, tile: MATVEC_TILE, fixed: true };
 
 const matvecTiling = (rows: number): Tiling => ({
   kernel: matvec,
@@ -173,15 +175,17 @@ export function expertTiling(
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
+  const layerKernel = kernelOf(call, plan.caps);
+  const apart = call.gamma !== undefined && normsApart(call, layerKernel);
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
   if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
-  else if (call.gamma !== undefined && normsApart(call)) {
+  else if (apart) {
     // Another matvec before may have folded the norm in, and left nothing.
     x = normSlot(plan, tiling.kernel === matvec ? { ...call, normed: false } : call, xStride);
   }
   if (x !== call.x) xStride = padRow(weights.cols);
-  const norm = call.gamma !== undefined && tiling.kernel === matvec && !normsApart(call);
+  const norm = call.gamma !== undefined && tiling.kernel === matvec && !apart;
   const gamma: Record<string, string> = norm && call.gamma !== undefined ? { gamma: call.gamma } : {};
   const others = { x, y: call.y, ...call.sourceSlots, ...call.outSlots, ...gamma };
   const together = tiling.kernel === matvec ? plan.caps.maxStorageBuffers - Object.keys(others).length : 1;
@@ -203,8 +207,8 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    const kernel =
-      tiling.kernel === matvec && tiling.tile === 1 ? singleKernel(params, plan.caps) : tiling.kernel;
+    const alone = layerKernel === matvec && tiling.tile === 1 && !isPlain(row.format);
+    const kernel = alone ? matvec_units : layerKernel;
     const splitK = kernel === matmul_matrix ? splitOf(params) : undefined;
     const parts: Record<string, string> = splitK === undefined ? {} : { parts: 'linear_parts' };
     const split = { ...params, splitK };
@@ -214,15 +218,21 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   }
 }
 
-/** The kernel of a call that matvec computes one row of x at a time: some weights have one of their own for that. */
-function singleKernel(params: LinearParams, caps: Capabilities): Kernel<LinearParams> {
-  if (!isPlain(params.format)) return matvec_units;
-  return SUBGROUP_32_PARTS.available(caps) && fitsRows(params) ? matvec_rows : matvec;
+/** The kernel of a layer: large matrices of 16 bits have one of their own in matvec's place. */
+function kernelOf(call: LinearCall, caps: Capabilities): Kernel<LinearParams> {
+  const { weights, tiling, source, rows } = call;
+  const { kernel, tile } = tiling;
+  if (kernel !== matvec || tiling.fixed === true) return kernel;
+  const norm = call.gamma === undefined ? 'none' : 'rms';
+  const fits = weights.shards.every((shard) =>
+    fitsRows({ format: shard.format, tokens: rows, source, K: weights.cols, shard, norm, tile }),
+  );
+  return fits && call.groups === undefined && SUBGROUP_32_PARTS.available(caps) ? matvec_rows : matvec;
 }
 
 /** Whether the norm of x has a call of its own. */
-function normsApart({ weights, tiling, source }: LinearCall): boolean {
-  if (tiling.kernel !== matvec) return tiling.kernel === matmul;
+function normsApart({ weights, tiling, source }: LinearCall, kernel: Kernel<LinearParams>): boolean {
+  if (kernel !== matvec) return kernel === matmul;
   return source.kind !== 'routed' && tiling.tile > 2 && weights.rows * weights.cols >= APART_WEIGHTS;
 }
 

@@ -74,7 +74,7 @@ export class PipelineCache {
         first === undefined
           ? (cause instanceof Error ? cause.message : String(cause)).replace(/\s*\n\s*/g, ' | ')
           : `${first.message} at line ${first.lineNum}: ${lines[first.lineNum - 1]?.trim() ?? ''}`;
-      const constants = kernel.constants(p);
+      const constants = kernel.constants(p, variant);
       throw new KernelError(
         kernel.name,
         `variant ${variant.name} did not compile: ${where}; constants ${JSON.stringify(constants)}`,

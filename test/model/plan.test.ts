@@ -30,17 +30,23 @@ const names = (plan: Plan, layer: number) =>
   plan.calls.filter((c) => c.layer === layer).map((c) => `${c.role} ${c.label}`);
 
 describe('plans', () => {
-  it('read large matrices of 16 bits side by side for one token, on subgroups of GPUs', () => {
+  it('read large matrices of 16 bits side by side for up to four tokens, on subgroups of GPUs', () => {
     const GPU = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, maxBindingBytes: 2 ** 31 };
     const kernels = (
       name: string,
       batch: number,
       caps: Partial<Capabilities>,
       format: WeightFormat = 'bf16',
+      deterministic = false,
     ) => {
       const limits = { ...BASELINE, maxWorkgroups: 65535, ...caps };
       const layout = weightLayout(preset(name), () => ({ format }), limits.maxBindingBytes);
-      const { calls } = planDecode(preset(name), options(name, { layout, caps: limits }), batch, 256);
+      const { calls } = planDecode(
+        preset(name),
+        options(name, { layout, caps: limits, deterministic }),
+        batch,
+        256,
+      );
       return (label: string) => calls.find((c) => c.label === label)?.kernel.name;
     };
     const large = ['qkv_proj', 'wq', 'o_proj', 'mlp.gate_up_proj', 'mlp.down_proj'].map(
@@ -50,7 +56,16 @@ describe('plans', () => {
     expect([...large, 'lm_head'].map(step3)).toEqual(Array(6).fill('matvec_rows'));
     expect(step3('layers.4.moe.gate')).toBe('matvec');
     expect(step3('layers.4.moe.gate_up_proj')).toBe('matvec');
-    expect(large.map(kernels('step3', 2, GPU))).toEqual(Array(5).fill('matvec'));
+    expect([...large, 'lm_head'].map(kernels('step3', 2, GPU))).toEqual(Array(6).fill('matvec_rows'));
+    // Four tokens whose columns take several turns are not normalised in each of them.
+    const four = { qkv_proj: 'matvec', 'mlp.gate_up_proj': 'matvec', wq: 'matvec_rows' };
+    expect([3, 4].map((batch) => large.map(kernels('step3', batch, GPU)))).toEqual(
+      Array(2).fill([four.qkv_proj, four.wq, 'matvec_rows', four['mlp.gate_up_proj'], 'matvec_rows']),
+    );
+    const normed = { norm: 'rms', tile: 4 } as const;
+    expect([4096, 7168].map((K) => fitsRows(dense(10304, K, 4, normed)))).toEqual([true, false]);
+    expect(fitsRows(dense(10304, 4096, 5, normed))).toBe(false);
+    expect(large.map(kernels('step3', 4, GPU, 'bf16', true))).toEqual(Array(5).fill('matvec'));
     expect(large.map(kernels('step3', 1, { maxBindingBytes: 2 ** 31 }))).toEqual(Array(5).fill('matvec'));
     expect(large.map(kernels('step3', 1, GPU, 'f32'))).toEqual(Array(5).fill('matvec'));
     expect(kernels('step3-mini', 1, GPU)('lm_head')).toBe('matvec');
