@@ -96,8 +96,9 @@ export async function syntheticModel(
     }
     const { plan } = await model.decodePlan(1, 1);
     loadFrequencies(executor, config);
-    const many = planning.caps.matrixUnits ? [planDecode(config, planning, maxBatch, 1)] : [];
-    await selfTest(executor, [plan, ...many], options.selfTestStore);
+    const batches = planning.caps.matrixUnits ? [Math.min(maxBatch, 4), maxBatch] : [];
+    const others = batches.map((batch) => planDecode(config, planning, batch, 1));
+    await selfTest(executor, [plan, ...others], options.selfTestStore);
     await executor.idle();
     return model;
   } catch (error) {

@@ -156,12 +156,14 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
-      // Where there are matrix units, many tokens have kernels that single ones have not. More than these have no others.
+      // Where there are matrix units, several and many tokens have kernels that single ones have not. More than these have no others.
       const many = Math.min(Math.max(chunk, maxBatch), 256);
-      const prompts = planning.caps.matrixUnits
-        ? [planPrefill(config, planning, many, Math.min(many, maxContext), { kind: 'none' })]
-        : [];
-      await selfTest(executor, [(await warm).plan, ...prompts], options.selfTestStore);
+      const several = Math.min(Math.max(maxBatch, draft + 1), 4);
+      const units = planning.caps.matrixUnits;
+      const others = (units ? [several, many] : []).map((tokens) =>
+        planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
+      );
+      await selfTest(executor, [(await warm).plan, ...others], options.selfTestStore);
     }
     await Promise.all([loadWeights(executor, checkpoint, layout, options.onProgress), warm]);
     return model;

@@ -13,17 +13,22 @@ export interface SelfTestStore {
   add(key: string): Promise<void>;
 }
 
-/** A kernel variant of plans, and the weight formats that it reads there. */
+/** What the text of a kernel depends on most: each of these is tested. */
+const TRAITS = ['format', 'tile'] as const;
+
+/** Values of the traits, by their names; calls that have no such parameter have undefined. */
+type Traits = Readonly<Record<(typeof TRAITS)[number], ReadonlySet<unknown>>>;
+
+/** A kernel variant of plans, and the weight formats that it reads there and the tiles of tokens that it takes. */
 interface Used {
   readonly kernel: AnyKernel;
   readonly variant: Variant;
-  readonly formats: Set<unknown>;
+  readonly traits: Record<(typeof TRAITS)[number], Set<unknown>>;
 }
 
 /**
- * Runs two of the test shapes of every kernel variant that `plans` use, and one more for each format of its weights that
- * these two do not have, unless this adapter has passed with the same
- * kernels before.
+ * Runs two of the test shapes of every kernel variant that `plans` use, and one more for each format of its weights and each
+ * size of its tiles that these two do not have, unless this adapter has passed with the same kernels before.
  *
  * @throws KernelError saying which kernel gives what instead of what.
  */
@@ -43,32 +48,31 @@ function usedBy(plans: readonly Plan[]): Used[] {
   const used = new Map<string, Used>();
   for (const { kernel, variant, params } of plans.flatMap(({ calls }) => calls)) {
     const name = `${kernel.name} ${variant.name}`;
-    const one = used.get(name) ?? { kernel, variant, formats: new Set() };
-    one.formats.add(formatOf(params));
+    const one = used.get(name) ?? { kernel, variant, traits: { format: new Set(), tile: new Set() } };
+    for (const trait of TRAITS) one.traits[trait].add(traitOf(params, trait));
     used.set(name, one);
   }
   return [...used.values()];
 }
 
-const formatOf = (params: unknown): unknown => (params as { format?: unknown }).format;
+const traitOf = (params: unknown, trait: keyof Traits): unknown => (params as Record<string, unknown>)[trait];
 
 /** The shapes that are run: their texts stand for those of the plan. */
-export function selfTestShapes({ kernel, formats }: Pick<Used, 'kernel' | 'formats'>): {
-  name: string;
-  params: unknown;
-}[] {
+export function selfTestShapes(kernel: AnyKernel, traits: Traits): { name: string; params: unknown }[] {
   const all = kernel.shapes.test;
   const some = [all[0], all[Math.floor(all.length / 2)]];
-  for (const format of formats) {
-    if (some.some(({ params }) => formatOf(params) === format)) continue;
-    const one = all.find(({ params }) => formatOf(params) === format);
-    if (one !== undefined) some.push(one);
+  for (const trait of TRAITS) {
+    for (const value of traits[trait]) {
+      const has = ({ params }: { params: unknown }) => traitOf(params, trait) === value;
+      const one = some.some(has) ? undefined : all.find(has);
+      if (one !== undefined) some.push(one);
+    }
   }
   return some;
 }
 
-async function testVariant(executor: GpuExecutor, { kernel, variant, formats }: Used): Promise<void> {
-  for (const { name, params } of selfTestShapes({ kernel, formats })) {
+async function testVariant(executor: GpuExecutor, { kernel, variant, traits }: Used): Promise<void> {
+  for (const { name, params } of selfTestShapes(kernel, traits)) {
     const input = makeCase(kernel, params, 1);
     const got = await runKernel(executor.gpu, executor.pipelines, kernel, params, variant, input.bytes);
     const fault = compare(kernel, params, variant, input, expected(kernel, params, input), got);
@@ -85,8 +89,8 @@ async function testVariant(executor: GpuExecutor, { kernel, variant, formats }: 
 function selfTestKey(executor: GpuExecutor, used: readonly Used[]): string {
   const { info } = executor.gpu;
   let hash = 0x811c9dc5;
-  for (const { kernel, variant, formats } of used) {
-    for (const { params } of selfTestShapes({ kernel, formats })) {
+  for (const { kernel, variant, traits } of used) {
+    for (const { params } of selfTestShapes(kernel, traits)) {
       for (const char of kernelWgsl(kernel, params, variant).text) {
         hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
       }

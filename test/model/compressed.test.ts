@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { PRESETS } from '../../src/config/index.ts';
 import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
 import type { LinearParams } from '../../src/kernels/linear.ts';
+import { matvec_rows } from '../../src/kernels/matvec_rows.ts';
 import { cacheShape } from '../../src/model/cache.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
@@ -67,14 +68,16 @@ it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from four to
   expect(large('f32', 64).lm_head).toBe('matmul 64');
 });
 
-it('the self-test takes a shape of every format that a plan reads', () => {
+it('the self-test takes a shape of every format and tile that a plan has', () => {
   const { calls } = plan('q8_0', 64, UNITS);
   const kernel = calls.find(({ kernel }) => kernel.name === 'matmul_matrix')?.kernel;
   const formats = (of: unknown[]) =>
-    selfTestShapes({ kernel: kernel!, formats: new Set(of) }).map(
+    selfTestShapes(kernel!, { format: new Set(of), tile: new Set([16]) }).map(
       ({ params }) => (params as LinearParams).format,
     );
   expect(formats(['q8_0', 'bf16'])).toContain('q8_0');
   expect(formats(['fp8', 'q4_k'])).toEqual(expect.arrayContaining(['fp8', 'q4_k']));
   expect(formats(['bf16'])).toHaveLength(2);
+  const tiles = selfTestShapes(matvec_rows, { format: new Set(['f16']), tile: new Set([1, 2, 4]) });
+  expect(tiles.map(({ params }) => (params as LinearParams).tile)).toEqual(expect.arrayContaining([1, 2, 4]));
 });
