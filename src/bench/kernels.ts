@@ -38,7 +38,8 @@ export type KernelRow = {
 );
 
 /**
- * Yields a row per case. A kernel that disagrees with its reference is not timed; its row says why.
+ * Yields a row per case. A kernel that disagrees with its reference is not timed; its row says why. `footprint`: bytes that copies
+ * of weights and caches have together, where they are not too small for that; as many as no cache holds when absent.
  *
  * @throws DeviceLostError when the device goes away.
  */
@@ -48,19 +49,20 @@ export async function* benchKernels(
   clock: GpuClock,
   cases: readonly BenchCase[],
   ceilings: Ceilings,
+  footprint?: number,
 ): AsyncGenerator<KernelRow, void, void> {
   const bench = { gpu, pipelines, clock };
   const guard = await guardOf(bench, ceilings.readGBs);
   try {
     await guard.rise(RISE_MS);
-    yield* rowsOf({ ...bench, guard }, cases, ceilings);
+    yield* rowsOf({ ...bench, guard, footprint }, cases, ceilings);
   } finally {
     guard.dispose();
   }
 }
 
 /** What rows are measured with. */
-type Guarded = Bench & { readonly guard: Guard };
+type Guarded = Bench & { readonly guard: Guard; readonly footprint: number | undefined };
 
 async function* rowsOf(
   bench: Guarded,
@@ -91,13 +93,13 @@ async function* rowsOf(
 }
 
 async function timeCase(
-  { gpu, pipelines, clock, guard }: Guarded,
+  { gpu, pipelines, clock, guard, footprint }: Guarded,
   ceilings: Ceilings,
   kernel: BenchCase['kernel'],
   variant: BenchCase['variant'],
   params: unknown,
 ): Promise<({ status: 'ok' } & Rates) | { status: 'failed'; reason: string }> {
-  const setup = await KernelSetup.create(gpu, pipelines, kernel, params, variant, 'drawn');
+  const setup = await KernelSetup.create(gpu, pipelines, kernel, params, variant, 'drawn', footprint);
   try {
     const fault = await checkSpots(kernel, params, variant, setup, clock);
     if (fault !== undefined) return { status: 'failed', reason: fault };

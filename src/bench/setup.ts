@@ -12,7 +12,7 @@ import { benchContents, type Contents, isStreamed, type Spread } from './content
 const COLD_BYTES = 400e6;
 
 /** Most copies; enough with small matrices, whose bytes do not matter. */
-const MAX_COPIES = 256;
+export const MAX_COPIES = 256;
 
 /** Facts of an error that says that buffers could not be made; no fault of a kernel. */
 export const OUT_OF_MEMORY = { outOfMemory: true } as const;
@@ -52,6 +52,7 @@ export class KernelSetup {
     compiled: CompiledKernel,
     contents: Readonly<Record<string, Contents>>,
     workgroups: readonly [number, number, number],
+    footprint: number,
   ) {
     this.#gpu = gpu;
     this.#memory = new GpuMemory(gpu.device);
@@ -62,11 +63,11 @@ export class KernelSetup {
       (sum, [name, { spec }]) => sum + (isStreamed(name, spec) ? bindingBytes(spec) : 0),
       0,
     );
-    this.copies = streamed === 0 ? 1 : Math.min(MAX_COPIES, Math.max(2, Math.ceil(COLD_BYTES / streamed)));
+    this.copies = streamed === 0 ? 1 : Math.min(MAX_COPIES, Math.max(2, Math.ceil(footprint / streamed)));
   }
 
   /**
-   * Compiles, allocates and fills.
+   * Compiles, allocates and fills. `footprint`: bytes that the copies of what is streamed should have together.
    *
    * @throws KernelError when the kernel does not compile; DeviceError when there is not enough memory.
    */
@@ -77,11 +78,12 @@ export class KernelSetup {
     p: P,
     variant: Variant,
     spread: Spread = 'even',
+    footprint: number = COLD_BYTES,
   ): Promise<KernelSetup> {
     kernel.check(p);
     const compiled = await pipelines.get(kernel, p, variant);
     const workgroups = kernel.workgroups(p, variant.team(gpu.caps));
-    const setup = new KernelSetup(gpu, compiled, benchContents(kernel, p, 1, spread), workgroups);
+    const setup = new KernelSetup(gpu, compiled, benchContents(kernel, p, 1, spread), workgroups, footprint);
     gpu.device.pushErrorScope('out-of-memory');
     try {
       setup.#bind(uniformBytes(kernel, compiled.wgsl, kernel.uniforms(p)));

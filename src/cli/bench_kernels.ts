@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { benchCases, DEFAULT_BATCHES } from '../bench/cases.ts';
 import { benchKernels, type KernelRow } from '../bench/kernels.ts';
+import { MAX_COPIES } from '../bench/setup.ts';
 import { GpuClock } from '../bench/timing.ts';
 import { type Compared, type ErrorSummary, summarise } from '../bench/validate.ts';
 import { PRESETS } from '../config/index.ts';
@@ -21,7 +22,7 @@ import {
 } from './bench_report.ts';
 import { EXIT } from './errors.ts';
 import { table } from './figures.ts';
-import { commonOptions, formatOption } from './options.ts';
+import { commonOptions, formatOption, positive } from './options.ts';
 import { rowPredictor } from './prediction_rows.ts';
 import { progress } from './progress.ts';
 import { summaryJson } from './validate_report.ts';
@@ -34,6 +35,7 @@ interface KernelFlags extends BenchFlags {
   readonly preset?: string;
   readonly format?: ConvertTarget;
   readonly variants?: true;
+  readonly footprint?: number;
 }
 
 /** A row as it stands in results. */
@@ -52,6 +54,11 @@ export function benchKernelsCommand(): Command {
     .option('--preset <name>', `only the linear layers, of: ${Object.keys(PRESETS).join(', ')}`)
     .addOption(formatOption('only the linear layers, with weights'))
     .option('--batch <list>', 'tokens of the linear layers', counts, [...DEFAULT_BATCHES])
+    .option(
+      '--footprint <gigabytes>',
+      'memory over which copies of weights and caches take turns (default: 0.4, more than caches hold)',
+      positive,
+    )
     .option('--variants', 'also variants, and shapes of linear kernels, that plans do not use')
     .option('--adapter <name>', 'part of an adapter name, see: step3 doctor --list')
     .option('--unsafe-fast', "without the bounds checks of Dawn's shader compiler; results say so")
@@ -62,7 +69,8 @@ export function benchKernelsCommand(): Command {
       'after',
       `
 GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
-no cache holds them. Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter
+no cache holds them. Where a model has more than some gigabytes of weights, finding them takes longer than that shows:
+--footprint 14 times kernels as its steps find them (at most ${MAX_COPIES} copies). Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter
 reached in the same run. Where the adapter is calibrated, the last columns are what the cost model predicts, and by how much
 that is off (predicted / measured - 1). The last line is one JSON object, and with --json the only one.
 
@@ -90,22 +98,24 @@ async function run(flags: KernelFlags): Promise<void> {
     const clock = new GpuClock(gpu);
     const { card, ceilings } = await benchCard(gpu, pipelines, clock, flags);
     if (predictor.reason !== undefined) say(flags, table([['predictions', `none: ${predictor.reason}`]]));
+    const footprint = flags.footprint === undefined ? undefined : flags.footprint * 1e9;
+    const about = flags.footprint === undefined ? {} : { footprint_gb: flags.footprint };
     const rows: JsonRow[] = [];
     const lines: PredictedRow[] = [];
-    for await (const row of benchKernels(gpu, pipelines, clock, cases, ceilings)) {
+    for await (const row of benchKernels(gpu, pipelines, clock, cases, ceilings, footprint)) {
       // Rows come in the order of the cases.
       const prediction = predictor.compare(cases[lines.length], row);
       const json = jsonRow(row, prediction);
       lines.push({ row, prediction });
       rows.push(json);
       bar.update(lines.length, cases.length);
-      if (row.status === 'ok') await appendLine(flags, lineOf(card, json));
+      if (row.status === 'ok') await appendLine(flags, lineOf(card, { ...json, ...about }));
     }
     bar.stop();
     say(flags, `\n${tableText(lines, predictor.reason === undefined)}\n`);
     const errors = summarise(lines.flatMap(({ prediction }) => prediction ?? []));
     if (errors !== undefined) say(flags, `${errorsText(errors)}\n`);
-    printJson({ benchmark: 'kernels', ...card, errors: summaryJson(errors), rows });
+    printJson({ benchmark: 'kernels', ...card, ...about, errors: summaryJson(errors), rows });
     if (lines.some(({ row }) => row.status === 'failed')) process.exitCode = EXIT.device;
   } finally {
     bar.stop();

@@ -62,6 +62,13 @@ export function number(text: string): number {
   return value;
 }
 
+/** Reads a number above zero. */
+export function positive(text: string): number {
+  const value = number(text);
+  if (value <= 0) throw new InvalidArgumentError('Expected a number > 0.');
+  return value;
+}
+
 /** Reads token ids separated by commas. */
 export function tokenList(text: string): number[] {
   return text.split(',').map((part) => integer(0)(part.trim()));

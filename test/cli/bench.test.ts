@@ -92,6 +92,20 @@ describe.skipIf(gpu === undefined)('bench kernels', () => {
     expect(svg).not.toMatch(/NaN|undefined/);
   });
 
+  it('lets copies of weights take turns over as much memory as it is told', async () => {
+    const args = ['kernels', '--preset', 'step3-mini', '--batch', '1', '--filter', 'o_proj', '--json'];
+    const { code, stdout } = await bench([...args, '--footprint', '0.05']);
+    expect(code).toBe(0);
+    const { footprint_gb, rows } = JSON.parse(stdout);
+    expect(footprint_gb).toBe(0.05);
+    // 896 x 2048 weights of two bytes.
+    expect(rows.map(({ copies }: { copies: number }) => copies)).toEqual([
+      Math.ceil(0.05e9 / (896 * 2048 * 2)),
+    ]);
+    const wrong = await bench([...args, '--footprint', '0']);
+    expect(wrong.code).toBe(2);
+  });
+
   it('prints a card, a table and then the object', async () => {
     const { code, stdout } = await bench(['kernels', '--filter', 'moe_combine', '--shapes', 'small']);
     expect(code).toBe(0);
