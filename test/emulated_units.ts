@@ -50,7 +50,7 @@ fn emulated_store(at: u32, c: Sums) {
 const REPLACED: Replacements = [
   ...WITHOUT_UNITS,
   [/^alias Sums = .*;\n/m, PRODUCTS],
-  [/let tile = tile_of\(workgroup_id\);/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
+  [/let tile = workgroup_id.x;/, 'let subgroup = li / SIZE;\n  emulated_lane = li % SIZE;\n  $&'],
   // Loops whose end is no constant are not unrolled: less to compile.
   [/block < share.end; block/, 'block < share.end + (params.row_count >> 31u); block'],
   [/step < DEPTH \/ 16u \/ SG_K/, '$& + (params.row_count >> 31u)'],

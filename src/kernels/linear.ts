@@ -111,7 +111,6 @@ export function linearLibs(
   const libs: WgslName[] = [...weights, 'lib/x_blocks', `lib/rows_${p.source.kind}`, ...outLibs(p)];
   if (p.source.kind === 'routed') libs.push(...routeLibs(p.source.routing));
   else libs.push('lib/rows_even');
-  libs.push(tilesFirst(p) ? 'lib/grid_tiles' : 'lib/grid_rows');
   if (withNorm) libs.push(p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none');
   return libs;
 }
@@ -271,9 +270,9 @@ export function tileCount({ source, tokens, tile }: LinearParams): number {
   return source.kind === 'grouped' ? source.maxTiles : ceilDiv(tokens, tile);
 }
 
-/** Workgroups for all tiles, and `groups` for the rows of w. */
+/** Workgroups: `groups` for the rows of w along y, and those for tiles along x, where they are the first to change, or else z. */
 export function linearGrid(p: LinearParams, groups: number): [number, number, number] {
-  return tilesFirst(p) ? [tileCount(p), groups, 1] : [groups, tileCount(p), 1];
+  return tilesFirst(p) ? [tileCount(p), groups, 1] : [1, groups, tileCount(p)];
 }
 
 /** Workgroups that have so many rows of w. */

@@ -175,8 +175,16 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'rows not a multiple of 4, columns not of 8', params: dense(13, 70, 1, { format: 'f16' }) },
       { name: 'as many blocks as invocations, norm', params: dense(9, 1024, 1, { norm: 'rms' }) },
       { name: 'one block more, residual', params: dense(10, 1032, 2, { out: 'add' }) },
-      { name: 'seven blocks each, swiglu', params: dense(2 * 5, 7168, 1, { norm: 'rms', out: 'swiglu' }) },
-      { name: 'nine blocks each, residual', params: dense(6, 18432, 1, { out: 'add', format: 'f16' }) },
+      {
+        name: 'seven blocks each, swiglu',
+        params: dense(2 * 5, 7168, 1, { norm: 'rms', out: 'swiglu' }),
+        once: true,
+      },
+      {
+        name: 'nine blocks each, residual',
+        params: dense(6, 18432, 1, { out: 'add', format: 'f16' }),
+        once: true,
+      },
       { name: 'several fours of rows each, norm', params: dense(9001, 40, 1, { norm: 'rms' }) },
       { name: 'several fours of rows each, residual', params: dense(8454, 32, 2, { out: 'add' }) },
       { name: 'x rows wider than K', params: dense(10, 24, 3, { xStride: 96 }) },
@@ -193,14 +201,20 @@ export const matvec_rows: Kernel<LinearParams> = defineKernel<LinearParams>({
       {
         name: 'two tokens, four blocks each, swiglu',
         params: dense(2 * 7, 7168, 2, { norm: 'rms', out: 'swiglu', tile: 2 }),
+        once: true,
       },
       {
         name: 'one of two tokens, two turns, residual',
         params: dense(9, 8200, 1, { out: 'add', tile: 2, format: 'f16' }),
+        once: true,
       },
       { name: 'four tokens, one block', params: dense(5, 8, 4, { tile: 4 }) },
       { name: 'four tokens, two blocks each, norm', params: dense(13, 2048, 4, { norm: 'rms', tile: 4 }) },
-      { name: 'three of four tokens, two turns, norm', params: dense(10, 4104, 3, { norm: 'rms', tile: 4 }) },
+      {
+        name: 'three of four tokens, two turns, norm',
+        params: dense(10, 4104, 3, { norm: 'rms', tile: 4 }),
+        once: true,
+      },
       { name: 'four tokens, four turns, residual', params: dense(6, 16384, 4, { out: 'add', tile: 4 }) },
       {
         name: 'four tokens, several fours of rows each, norm',

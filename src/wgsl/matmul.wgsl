@@ -7,8 +7,7 @@
 // neither meets in the same banks.
 // Each sum adds its columns in order, whatever the number of tokens.
 //
-// Library files give load_weight8 (weight_*), load_x8 (x_blocks), tile_item (rows_*), tile_of and rows_at
-// (grid_*) and out4 (out_*).
+// Library files give load_weight8 (weight_*), load_x8 (x_blocks), tile_item (rows_*) and out4 (out_*).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
@@ -39,12 +38,12 @@ var<workgroup> w_tile: array<vec4<f32>, 4u * ROWS>;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
-  let tile = tile_of(workgroup_id);
+  let tile = workgroup_id.x;
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
-  let first = rows_at(workgroup_id) * ROWS;
+  let first = workgroup_id.y * ROWS;
   let base = (expert - params.expert_begin) * params.row_count;
 
   // Loading: every invocation brings a block of 8 columns of w and one of x.

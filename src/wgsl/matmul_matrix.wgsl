@@ -2,14 +2,14 @@
 //
 // A workgroup of SG_M x SG_N subgroups computes a tile of TOKENS x ROWS. Columns are staged DEPTH at a time in workgroup
 // memory as binary16; those of the next round or two are already on their way, in registers of their own, while the present
-// ones are multiplied. Rounds are written out in pairs, because registers have no indices.
+// ones are multiplied. Rounds are written out in pairs, because registers have no indices. Tiles of tokens follow each other
+// fastest: those that read the same rows of w run at one time.
 //
 // Indices are written so that the compiler can see their bounds (`%`, loops that count by one): then it inserts no bounds
 // checks, which would cost half of the speed.
 //
-// Library files give tile_item (rows_*), tile_of and rows_at (grid_*), multiply and store (matrix_products), what a workgroup
-// does of the columns (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w
-// (stage_blocks or stage_units).
+// Library files give tile_item (rows_*), multiply and store (matrix_products), what a workgroup does of the columns
+// (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w (stage_blocks or stage_units).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
@@ -60,12 +60,12 @@ fn main(
   @builtin(local_invocation_index) li: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  let tile = tile_of(workgroup_id);
+  let tile = workgroup_id.x;
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
-  let share = share_of(rows_at(workgroup_id));
+  let share = share_of(workgroup_id.y);
   let first = share.first;
 
   var x_at: array<u32, X_LOADS>;  // where they lie

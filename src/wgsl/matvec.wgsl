@@ -4,11 +4,12 @@
 // are spread over the groups; those of one group share its columns, so that small matrices too keep the whole GPU busy.
 // Lanes walk the columns in blocks of 8 (one 128-bit load of 16-bit weights) or, of compressed weights, in units of 32, so
 // each weight is read once for the whole tile; then teams sum over their lanes, and the workgroup over its teams.
+// Tiles are the first axis of the grid, where workgroups that follow each other may share rows of w, or else the last.
 // The order of additions depends on the weights, the tile size and the team alone, not on the number of tokens.
 //
 // Library files give: the team and entry point, walk (walk_*), load_rows8 (buffers_*) or load_unit (weight_*), load_x8
-// (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), tile_of and rows_at
-// (grid_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
+// (x_blocks), norm_x (norm_*), tile_expert and tile_item (rows_*), tile_rows (rows_routed, rows_even), out_kept and out4_kept
+// (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
@@ -42,13 +43,13 @@ struct Params {
 var<workgroup> partial: array<vec4<f32>, SUMS * max(WG / 4u, GROUPS)>;  // [part, GROUPS, SUMS]
 
 fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
-  let tile = tile_of(workgroup_id);
+  let tile = workgroup_id.x + workgroup_id.z;
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
   let row_count = tile_rows(expert);
-  let first = rows_at(workgroup_id) * ROWS * GROUPS;
+  let first = workgroup_id.y * ROWS * GROUPS;
   if (UNEVEN && first >= row_count) {
     return;
   }

@@ -11,7 +11,7 @@
 // The order of additions depends on K, TOKENS and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), weights (weight_*), load_x8 (x_blocks), norm_x (norm_*),
-// tile_item (rows_*), tile_of and rows_at (grid_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
+// tile_item (rows_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
@@ -52,8 +52,8 @@ alias Blocks = array<vec4<u32>, STEPS>;
 alias Own = array<Block8, STEPS>;
 
 fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
-  let first = rows_at(workgroup_id) * 4u;
-  let tile = tile_of(workgroup_id);
+  let first = workgroup_id.y * 4u;
+  let tile = workgroup_id.x;
   // The first rows are on their way while x is made ready.
   var next: array<Blocks, AHEAD>;
   ask_first(first, 0u, &next);

@@ -4,11 +4,12 @@
 // A workgroup owns QUADS times four rows of w and a row of x. An invocation owns a unit of 32 columns, or several in turn
 // where there are more than invocations; it loads those of four rows at once, whole rows side by side in memory. Then
 // parts of the workgroup (parts_*) sum over their invocations, and the workgroup over its parts.
+// Rows of x are the first axis of the grid, where workgroups that follow each other may share rows of w, or else the last.
 // The order of additions depends on K and the size of parts alone, not on the number of tokens or rows.
 //
 // Library files give: the entry point and parts (parts_*), own_x and quad_dot (unit_slots with unit_floats or unit_bytes),
 // AHEAD, load_quad (quads), weights (weight_*), prepare_levels (levels_*), norm_x4 (norm_*), tile_expert and tile_item
-// (rows_*), tile_rows (rows_routed, rows_even), tile_of and rows_at (grid_*), out4 (out_*).
+// (rows_*), tile_rows (rows_routed, rows_even), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;          // invocations of a workgroup, a multiple of 32
@@ -40,14 +41,14 @@ struct Params {
 var<workgroup> partial: array<f32, SUMS * (WG / PART_LEAST)>;  // [part, SUMS]
 
 fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
-  let tile = tile_of(workgroup_id);
+  let tile = workgroup_id.x + workgroup_id.z;
   let expert = tile_expert(tile);
   if (expert < params.expert_begin || expert - params.expert_begin >= params.expert_count) {
     return;
   }
   prepare_levels();
   let row_count = tile_rows(expert);
-  let first = rows_at(workgroup_id) * QUADS * 4u;
+  let first = workgroup_id.y * QUADS * 4u;
   if (UNEVEN && first >= row_count) {
     return;
   }
