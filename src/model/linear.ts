@@ -33,8 +33,8 @@ const MATVEC_ROWS_BEFORE_MATRIX = 4;
 /** Rows that an expert gets on average, above which matrix units are faster than matvec. Found by measurement. */
 const MATRIX_EACH = { plain: 2, compressed: 0.75 } as const;
 
-/** The same from which tiles of four tokens are faster than of two. */
-const MATVEC_EACH = 2;
+/** The same up to which tiles of two tokens are faster than of four: on adapters with matrix units, and on others. */
+const MATVEC_EACH = { units: 1.8, others: 1 } as const;
 
 /** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
 const SMALL_MATRIX = 2 ** 22;
@@ -161,12 +161,13 @@ export function expertTiling(
   if (tokens === 1) return matvecTiling(1);
   const each = (tokens * topK) / experts;
   const plain = everyFormat(weights, isPlain);
-  if (hasMatrixUnits(shape, ...weights) && each > MATRIX_EACH[plain ? 'plain' : 'compressed']) {
+  const units = hasMatrixUnits(shape, ...weights);
+  if (units && each > MATRIX_EACH[plain ? 'plain' : 'compressed']) {
     return { kernel: matmul_matrix, tile: expertTile(each, plain) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
-  return matvecTiling(each < MATVEC_EACH ? 2 : MATVEC_TILE);
+  return matvecTiling(each <= MATVEC_EACH[units ? 'units' : 'others'] ? 2 : MATVEC_TILE);
 }
 
 /**
