@@ -92,61 +92,38 @@ export function matvecProbes(row: RowFormat, tile: number, some: Some): ProbeSha
     );
 }
 
-/** `[N, K]`, norm: what one round of workgroups has, several, and less than one, with as many blocks as in plans. */
-const ROWS: readonly (readonly [N: number, K: number, norm: boolean])[] = [
-  [11776, 1664, true],
-  [20480, 1664, true],
-  [30208, 1664, false],
-  [60032, 1664, true],
-  [3392, 6656, false],
-  [11776, 6656, true],
-  [30208, 6656, true],
-  [60032, 6656, true],
-  [3392, 13312, false],
-  [5872, 13312, false],
-  [11776, 13312, true],
-  [5872, 15616, false],
-  [3392, 17920, false],
-];
-
-/** The same of two and of four tokens, which take columns in one turn or several. */
-const ROWS_OF_TWO: typeof ROWS = [
-  [11776, 1664, true],
-  [30208, 1664, false],
-  [11776, 3328, true],
-  [30208, 3328, true],
-  [3392, 6656, false],
-  [11776, 6656, true],
-  [30208, 6656, true],
-  [60032, 6656, true],
-  [3392, 13312, false],
-  [5872, 13312, false],
-  [3392, 17920, false],
-];
-const ROWS_OF_FOUR: typeof ROWS = [
-  [11776, 1664, true],
-  [30208, 1664, false],
-  [60032, 1664, true],
-  [5872, 3328, true],
-  [11776, 3328, true],
-  [30208, 3328, true],
-  [60032, 3328, true],
-  [3392, 6656, false],
-  [5872, 13312, false],
-  [11776, 13312, false],
-  [3392, 17920, false],
+/** `[N, K]`, norm, tokens: what one round of workgroups has, several, and less than one, with as many blocks, and turns, as in plans. */
+const ROWS: readonly (readonly [N: number, K: number, norm: boolean, tokens: readonly (1 | 2 | 4)[]])[] = [
+  [11776, 1664, true, [1, 2, 4]],
+  [20480, 1664, true, [1]],
+  [30208, 1664, false, [1, 2, 4]],
+  [60032, 1664, true, [1, 4]],
+  [5872, 3328, true, [4]],
+  [11776, 3328, true, [2, 4]],
+  [30208, 3328, true, [2, 4]],
+  [60032, 3328, true, [4]],
+  [3392, 6656, false, [1, 2, 4]],
+  [11776, 6656, true, [1, 2]],
+  [30208, 6656, true, [1, 2]],
+  [60032, 6656, true, [1, 2]],
+  [3392, 13312, false, [1, 2]],
+  [5872, 13312, false, [1, 2, 4]],
+  [11776, 13312, true, [1]],
+  [11776, 13312, false, [4]],
+  [5872, 15616, false, [1]],
+  [3392, 17920, false, [1, 2, 4]],
 ];
 
 export function rowsProbes(): ProbeShape[] {
-  const of = (tile: number, rows: typeof ROWS) =>
-    rows.map(([N, K, norm]) =>
+  return ([1, 2, 4] as const).flatMap((tile) =>
+    ROWS.filter(([, , , tokens]) => tokens.includes(tile)).map(([N, K, norm]) =>
       probe(
         matvec_rows,
         `${N}x${K}${norm ? ' norm' : ''}${tile > 1 ? `, ${tile} tokens` : ''}`,
         dense(N, K, tile, { tile, norm: norm ? 'rms' : 'none' }),
       ),
-    );
-  return [...of(1, ROWS), ...of(2, ROWS_OF_TWO), ...of(4, ROWS_OF_FOUR)];
+    ),
+  );
 }
 
 export function routedProbes(row: RowFormat, some: Some): ProbeShape[] {

@@ -70,8 +70,8 @@ export function benchKernelsCommand(): Command {
       `
 GB/s count the bytes that a kernel has to touch, once; weights and caches come from copies that take turns, so that
 no cache holds them. Where a model has more than some gigabytes of weights, finding them takes longer than that shows:
---footprint 14 times kernels as its steps find them (at most ${MAX_COPIES} copies). Experts of more than a few tokens are drawn at random. The percentages refer to what the adapter
-reached in the same run. Where the adapter is calibrated, the last columns are what the cost model predicts, and by how much
+--footprint 14 times kernels as its steps find them (at most ${MAX_COPIES} copies). Experts of more than a few tokens
+are drawn at random. The percentages refer to what the adapter reached in the same run. Where the adapter is calibrated, the last columns are what the cost model predicts, and by how much
 that is off (predicted / measured - 1). The last line is one JSON object, and with --json the only one.
 
 Example:

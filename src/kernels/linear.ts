@@ -253,8 +253,8 @@ export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
   return bindings;
 }
 
-/** Columns from which rows are long. */
-const LONG_COLUMNS = 6144;
+/** Columns from which rows of experts are long. */
+export const LONG_COLUMNS = 6144;
 
 /**
  * Whether workgroups that follow each other take tiles of x, and not rows of w. Tiles may share an expert, or its rows, which

@@ -16,6 +16,7 @@ import {
   grouped,
   keepLibs,
   type LinearParams,
+  LONG_COLUMNS,
   linearBindings,
   linearCheck,
   linearConstants,
@@ -55,7 +56,7 @@ const BUSY_TILES = 4096;
  * Blocks of 8 columns that more than two teams share of several tokens, more than four of one, and eight of one, however
  * many rows there are; and that more than two share of an expert.
  */
-const LONG_BLOCKS = { several: 128, one: 512, always: 2048, expert: 768 } as const;
+const LONG_BLOCKS = { several: 128, one: 512, always: 2048, expert: LONG_COLUMNS / 8 } as const;
 
 /**
  * Teams that share the columns of four rows of 16-bit or f32 weights: no more than it takes to be busy, since sharing costs
@@ -72,9 +73,7 @@ function sharing(p: LinearParams): number {
   };
   if (p.source.kind === 'routed')
     return least(Number.POSITIVE_INFINITY, blocks >= LONG_BLOCKS.expert ? 4 : 2);
-  if (p.source.kind === 'grouped') {
-    return p.tile > 2 && blocks >= LONG_BLOCKS.expert ? least(Number.POSITIVE_INFINITY, 2) : 1;
-  }
+  if (p.source.kind === 'grouped') return p.tile > 2 && blocks >= LONG_BLOCKS.expert ? 2 : 1;
   if (p.tile <= 2 && fours > WAVE) return least(Number.POSITIVE_INFINITY, 2);
   if (p.tile === 1 && blocks >= LONG_BLOCKS.always) return 8;
   if (p.tile === 1) return least(BUSY, blocks >= LONG_BLOCKS.one ? 8 : 4);

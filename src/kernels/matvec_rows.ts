@@ -75,7 +75,7 @@ function columns(p: Call): Pick<Layout, 'WG' | 'STEPS' | 'TURNS' | 'AHEAD'> {
   const { steps, ahead } = p.tile === 2 ? pair : SEVERAL.four;
   const TURNS = ceilDiv(blocks, steps * WORKGROUPS[1]);
   const WG = ceilDiv(ceilDiv(blocks, steps * TURNS), 32) * 32;
-  return { WG, STEPS: Math.min(steps, ceilDiv(blocks, WG * TURNS)), TURNS, AHEAD: ahead };
+  return { WG, STEPS: ceilDiv(blocks, WG * TURNS), TURNS, AHEAD: ahead };
 }
 
 /**
@@ -102,9 +102,7 @@ function layout(p: Call, members: number): Layout {
   const cols = columns(p);
   const { WG, STEPS } = cols;
   const few = p.tile === 1 && STEPS <= FEW_STEPS;
-  const abreast = few
-    ? Math.floor((PROCESSORS * ABREAST.few) / WG)
-    : PROCESSORS * Math.floor(ABREAST.several / WG);
+  const abreast = PROCESSORS * Math.floor(ABREAST[few ? 'few' : 'several'] / WG);
   const fours = ceilDiv(p.shard.rowCount, 4);
   // Of one token the same for all variants: more fours of rows a workgroup are no faster.
   const least = p.tile === 1 ? SMALL_PARTS : members;

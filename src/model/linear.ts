@@ -224,11 +224,12 @@ function kernelOf(call: LinearCall, caps: Capabilities): Kernel<LinearParams> {
   const { weights, tiling, source, rows } = call;
   const { kernel, tile } = tiling;
   if (kernel !== matvec || tiling.fixed === true) return kernel;
+  if (call.groups !== undefined || !SUBGROUP_32_PARTS.available(caps)) return matvec;
   const norm = call.gamma === undefined ? 'none' : 'rms';
   const fits = weights.shards.every((shard) =>
     fitsRows({ format: shard.format, tokens: rows, source, K: weights.cols, shard, norm, tile }),
   );
-  return fits && call.groups === undefined && SUBGROUP_32_PARTS.available(caps) ? matvec_rows : matvec;
+  return fits ? matvec_rows : matvec;
 }
 
 /** Whether the norm of x has a call of its own. */

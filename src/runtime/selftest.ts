@@ -16,14 +16,16 @@ export interface SelfTestStore {
 /** What the text of a kernel depends on most: each of these is tested. */
 const TRAITS = ['format', 'tile'] as const;
 
-/** Values of the traits, by their names; calls that have no such parameter have undefined. */
-type Traits = Readonly<Record<(typeof TRAITS)[number], ReadonlySet<unknown>>>;
+type Trait = (typeof TRAITS)[number];
+
+/** Values of the traits; calls that have no such parameter have undefined. */
+type Traits = Readonly<Record<Trait, Set<unknown>>>;
 
 /** A kernel variant of plans, and the weight formats that it reads there and the tiles of tokens that it takes. */
 interface Used {
   readonly kernel: AnyKernel;
   readonly variant: Variant;
-  readonly traits: Record<(typeof TRAITS)[number], Set<unknown>>;
+  readonly traits: Traits;
 }
 
 /**
@@ -55,7 +57,7 @@ function usedBy(plans: readonly Plan[]): Used[] {
   return [...used.values()];
 }
 
-const traitOf = (params: unknown, trait: keyof Traits): unknown => (params as Record<string, unknown>)[trait];
+const traitOf = (params: unknown, trait: Trait): unknown => (params as Record<string, unknown>)[trait];
 
 /** The shapes that are run: their texts stand for those of the plan. */
 export function selfTestShapes(kernel: AnyKernel, traits: Traits): { name: string; params: unknown }[] {
