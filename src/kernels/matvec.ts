@@ -58,6 +58,9 @@ const BUSY_TILES = 4096;
  */
 const LONG_BLOCKS = { several: 128, one: 512, always: 2048, expert: LONG_COLUMNS / 8 } as const;
 
+/** Fours of rows up to which, as in a router, what a workgroup has to do is what takes time, and not how many there are. */
+const FEW_FOURS = 256;
+
 /**
  * Teams that share the columns of four rows of 16-bit or f32 weights: no more than it takes to be busy, since sharing costs
  * additions and barriers; but where not all fit at a time, two, so that the last ones are done sooner. Experts that are chosen
@@ -77,7 +80,8 @@ function sharing(p: LinearParams): number {
   if (p.tile <= 2 && fours > WAVE) return least(Number.POSITIVE_INFINITY, 2);
   if (p.tile === 1 && blocks >= LONG_BLOCKS.always) return 8;
   if (p.tile === 1) return least(BUSY, blocks >= LONG_BLOCKS.one ? 8 : 4);
-  return least(p.tile === 2 ? BUSY : BUSY_TILES, blocks >= LONG_BLOCKS.several ? 4 : 2);
+  const most = fours <= FEW_FOURS && blocks >= LONG_BLOCKS.one ? 8 : blocks >= LONG_BLOCKS.several ? 4 : 2;
+  return least(p.tile === 2 ? BUSY : BUSY_TILES, most);
 }
 
 /** How a workgroup is laid out: invocations, and groups of four rows. */

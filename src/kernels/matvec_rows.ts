@@ -1,6 +1,7 @@
 /** Linear layer of large matrices of 16 bits, up to four tokens: workgroups go through the rows side by side. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import { BASELINE, defineKernel, type Kernel, type Variant } from './kernel.ts';
 import {
   dense,
@@ -50,8 +51,8 @@ const MANY_STEPS = 7;
  */
 const SEVERAL = {
   short: { steps: 2, ahead: 4 },
-  two: { steps: 4, ahead: 2 },
-  four: { steps: 2, ahead: 2 },
+  two: { steps: 4, ahead: 1 },
+  four: { steps: 2, ahead: 1 },
 } as const;
 
 interface Layout {
@@ -84,12 +85,16 @@ function columns(p: Call): Pick<Layout, 'WG' | 'STEPS' | 'TURNS' | 'AHEAD'> {
  */
 const [LARGE_PARTS, SMALL_PARTS, MEMORY_PARTS] = [32, 4, 16];
 
-const sized = (variant: Variant, members: number): Variant => ({ ...variant, team: () => members });
+const summed = (variant: Variant, sums: WgslName, members: number): Variant => ({
+  ...variant,
+  libs: [...variant.libs, sums],
+  team: () => members,
+});
 
 const VARIANTS: readonly Variant[] = [
-  sized(SUBGROUP_32_PARTS, LARGE_PARTS),
-  sized(SUBGROUP_PARTS, SMALL_PARTS),
-  sized(WORKGROUP_PARTS, MEMORY_PARTS),
+  summed(SUBGROUP_32_PARTS, 'lib/sums_together', LARGE_PARTS),
+  summed(SUBGROUP_PARTS, 'lib/sums_apart', SMALL_PARTS),
+  summed(WORKGROUP_PARTS, 'lib/sums_apart', MEMORY_PARTS),
 ];
 
 const membersOf = (variant = VARIANTS[0]): number => variant.team(BASELINE);

@@ -176,8 +176,7 @@ export function expertTiling(
  */
 export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { weights, tiling } = call;
-  const layerKernel = kernelOf(call, plan.caps);
-  const apart = call.gamma !== undefined && normsApart(call, layerKernel);
+  const { kernel: layerKernel, apart } = kernelOf(call, plan.caps);
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
   if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
@@ -219,22 +218,30 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   }
 }
 
-/** The kernel of a layer: large matrices of 16 bits have one of their own in matvec's place. */
-function kernelOf(call: LinearCall, caps: Capabilities): Kernel<LinearParams> {
-  const { weights, tiling, source, rows } = call;
-  const { kernel, tile } = tiling;
-  if (kernel !== matvec || tiling.fixed === true) return kernel;
-  if (call.groups !== undefined || !SUBGROUP_32_PARTS.available(caps)) return matvec;
+/**
+ * The kernel of a layer, and whether the norm of x has a call of its own. Large matrices of 16 bits have a kernel of their own in
+ * matvec's place.
+ */
+function kernelOf(call: LinearCall, caps: Capabilities): { kernel: Kernel<LinearParams>; apart: boolean } {
+  const { kernel, fixed } = call.tiling;
   const norm = call.gamma === undefined ? 'none' : 'rms';
-  const fits = weights.shards.every((shard) =>
-    fitsRows({ format: shard.format, tokens: rows, source, K: weights.cols, shard, norm, tile }),
-  );
-  return fits ? matvec_rows : matvec;
+  if (kernel !== matvec) return { kernel, apart: norm === 'rms' && kernel === matmul };
+  const rows = fixed !== true && call.groups === undefined && SUBGROUP_32_PARTS.available(caps);
+  if (rows && fitsAll(call, norm)) return { kernel: matvec_rows, apart: false };
+  const apart = norm === 'rms' && normsApart(call);
+  return { kernel: rows && apart && fitsAll(call, 'none') ? matvec_rows : matvec, apart };
 }
 
-/** Whether the norm of x has a call of its own. */
-function normsApart({ weights, tiling, source }: LinearCall, kernel: Kernel<LinearParams>): boolean {
-  if (kernel !== matvec) return kernel === matmul;
+/** Whether matvec_rows is faster than matvec with all buffers of a layer's weights. */
+function fitsAll({ weights, tiling, source, rows }: LinearCall, norm: LinearParams['norm']): boolean {
+  const { tile } = tiling;
+  return weights.shards.every((shard) =>
+    fitsRows({ format: shard.format, tokens: rows, source, K: weights.cols, shard, norm, tile }),
+  );
+}
+
+/** Whether normalising x in a call of its own is faster than in every workgroup of matvec. */
+function normsApart({ weights, tiling, source }: LinearCall): boolean {
   return source.kind !== 'routed' && tiling.tile > 2 && weights.rows * weights.cols >= APART_WEIGHTS;
 }
 

@@ -32,6 +32,7 @@ const STEPS: u32 = DEPTH / 8u;             // blocks of a staged row
 const LD: u32 = STEPS + 1u;                // staged rows lie apart so that banks differ
 const X_LOADS: u32 = TOKENS * STEPS / WG;
 const WHOLE: bool = BLOCKS % STEPS == 0u;  // whether every staged column is one of w
+const NONE: u32 = 0xffffffffu;
 
 const_assert WG % STEPS == 0u;
 const_assert TOKENS * STEPS % WG == 0u;
@@ -51,8 +52,10 @@ struct Params {
 
 var<workgroup> xs: array<vec4<u32>, XS>;
 
-// Blocks of x that an invocation fetches for a round.
+// Blocks of x that an invocation fetches for a round, and where they lie: NONE of a token that the tile does not have. Nothing is
+// fetched or staged in its place, and its results are written nowhere.
 alias Tokens = array<vec4<u32>, X_LOADS>;
+alias Places = array<u32, X_LOADS>;
 
 @compute @workgroup_size(WG) @diagnostic(off, chromium.subgroup_matrix_uniformity) @diagnostic(off, subgroup_uniformity)
 fn main(
@@ -68,9 +71,10 @@ fn main(
   let share = share_of(workgroup_id.y);
   let first = share.first;
 
-  var x_at: array<u32, X_LOADS>;  // where they lie
+  var x_at: Places;
   for (var j = 0u; j < X_LOADS; j++) {
-    x_at[j] = tile_item(tile, staged_row(li + j * WG)).x_row * (X_STRIDE / 8u) + li % STEPS;
+    let item = tile_item(tile, staged_row(li + j * WG));
+    x_at[j] = select(NONE, item.x_row * (X_STRIDE / 8u) + li % STEPS, item.valid);
   }
   var rows = rows_of((expert - params.expert_begin) * params.row_count, first, li);
   var x_even: Tokens;
@@ -86,7 +90,7 @@ fn main(
 
   var sums: Products;
   for (var block = share.begin; block < share.end; block += 2u * STEPS) {
-    stage_x(&x_even, li, block);
+    stage_x(&x_even, &x_at, li, block);
     stage_w(&w_even, li, block);
     workgroupBarrier();
     if (block + AHEAD * STEPS < share.end) {
@@ -97,10 +101,10 @@ fn main(
     workgroupBarrier();
     if (block + STEPS < share.end) {
       if (AHEAD == 2u) {
-        stage_x(&x_odd, li, block + STEPS);
+        stage_x(&x_odd, &x_at, li, block + STEPS);
         stage_w(&w_odd, li, block + STEPS);
       } else {
-        stage_x(&x_even, li, block + STEPS);
+        stage_x(&x_even, &x_at, li, block + STEPS);
         stage_w(&w_even, li, block + STEPS);
       }
       workgroupBarrier();
@@ -129,18 +133,22 @@ fn staged_row(i: u32) -> u32 {
   return i / STEPS;
 }
 
-fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, array<u32, X_LOADS>>, block: u32) {
+fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, Places>, block: u32) {
   for (var j = 0u; j < X_LOADS; j++) {
-    (*v)[j] = x[(*at)[j] + block];
+    if ((*at)[j] != NONE) {
+      (*v)[j] = x[(*at)[j] + block];
+    }
   }
 }
 
 // Beyond the last column are other rows, or nothing at all. Zeros take their place here and not when they are fetched, which
 // would wait for them.
-fn stage_x(v: ptr<function, Tokens>, invocation: u32, block: u32) {
+fn stage_x(v: ptr<function, Tokens>, at: ptr<function, Places>, invocation: u32, block: u32) {
   let li = invocation % WG;
   let present = WHOLE || block + li % STEPS < BLOCKS;
   for (var j = 0u; j < X_LOADS; j++) {
-    xs[staged_row(li + j * WG) * LD + li % STEPS] = select(vec4<u32>(0u), (*v)[j], present);
+    if ((*at)[j] != NONE) {
+      xs[staged_row(li + j * WG) * LD + li % STEPS] = select(vec4<u32>(0u), (*v)[j], present);
+    }
   }
 }

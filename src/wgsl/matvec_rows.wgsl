@@ -10,8 +10,8 @@
 // parts, once for all of its rows.
 // The order of additions depends on K, TOKENS and the size of parts alone, not on the number of tokens or rows.
 //
-// Library files give: the entry point and parts (parts_*), weights (weight_*), load_x8 (x_blocks), norm_x (norm_*),
-// tile_item (rows_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
+// Library files give: the entry point and parts (parts_*), keep_rows (sums_*), weights (weight_*), load_x8 (x_blocks), norm_x
+// (norm_*), tile_item (rows_*), out_kept and out4_kept (out_add, keep_none), out4 (out_*).
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup, a multiple of 32
@@ -25,7 +25,6 @@ const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 
 const BLOCKS: u32 = (K + 7u) / 8u;
-const EACH: u32 = 4u / TOKENS;                     // rows whose sums, of all tokens, are four
 const WHOLE: bool = BLOCKS == WG * STEPS * TURNS;  // whether all invocations own as many blocks
 const SUMS: u32 = (QUADS * 4u + 1u) * TOKENS;      // of a part: those of the rows, then the sums of squares
 
@@ -85,23 +84,11 @@ fn run(workgroup_id: vec3<u32>, part: Part, parts: u32) {
     }
     for (var q = 0u; q < QUADS; q++) {
       let row = first + q * GROUPS * 4u;
-      // Four sums are kept at a time: of four rows, of two rows and tokens each, or of four tokens. So products stand in few
-      // places, where compilers put them instead of calling them.
-      for (var i = 0u; i < TOKENS; i++) {
-        let r = i * EACH;
-        var sums = row_dots(take(row, r, turn, &next), &x0, &x1, &x2, &x3);
-        if (TOKENS == 2u) {
-          let b = row_dots(take(row, r + 1u, turn, &next), &x0, &x1, &x2, &x3);
-          sums = vec4<f32>(sums.xy, b.xy);
-        }
-        if (TOKENS == 1u) {
-          let b = row_dots(take(row, r + 1u, turn, &next), &x0, &x1, &x2, &x3);
-          let c = row_dots(take(row, r + 2u, turn, &next), &x0, &x1, &x2, &x3);
-          let d = row_dots(take(row, r + 3u, turn, &next), &x0, &x1, &x2, &x3);
-          sums = vec4<f32>(sums.x, b.x, c.x, d.x);
-        }
-        keep(q * TOKENS + i, turn, sums, part);
-      }
+      let a = row_dots(take(row, 0u, turn, &next), &x0, &x1, &x2, &x3);
+      let b = row_dots(take(row, 1u, turn, &next), &x0, &x1, &x2, &x3);
+      let c = row_dots(take(row, 2u, turn, &next), &x0, &x1, &x2, &x3);
+      let d = row_dots(take(row, 3u, turn, &next), &x0, &x1, &x2, &x3);
+      keep_rows(q, turn, a, b, c, d, part);
     }
   }
   if (NORMED) {
@@ -205,15 +192,11 @@ fn row_dots(
   return vec4<f32>(dot(a, ones), dot(b, ones), dot(c, ones), dot(d, ones));
 }
 
-// Four sums over a part: number i of those of the workgroup, which are [QUADS, 4 rows, TOKENS].
-fn keep(i: u32, turn: u32, sums: vec4<f32>, part: Part) {
-  let sum = part_sum(sums, turn * QUADS * TOKENS + i, part);
-  if (part.lane < 4u) {
-    let at = part.index * SUMS + i * 4u + part.lane;
-    if (TURNS > 1u && turn > 0u) {
-      partial[at] += sum;
-    } else {
-      partial[at] = sum;
-    }
+// Puts a sum down: at `at` of those of the part, to which further turns add theirs.
+fn put(at: u32, turn: u32, sum: f32, part: Part) {
+  if (TURNS > 1u && turn > 0u) {
+    partial[part.index * SUMS + at] += sum;
+  } else {
+    partial[part.index * SUMS + at] = sum;
   }
 }

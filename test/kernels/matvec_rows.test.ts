@@ -2,9 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { dense } from '../../src/kernels/linear.ts';
 import { matvec_rows } from '../../src/kernels/matvec_rows.ts';
+import { testEmulated } from '../emulated.ts';
+import { emulatedParts, partsBytes } from '../emulated_parts.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(matvec_rows);
+testEmulated(matvec_rows, emulatedParts, partsBytes);
 
 describe('workgroups of matvec_rows', () => {
   const [fastest] = matvec_rows.variants;
