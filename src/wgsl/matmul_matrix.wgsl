@@ -32,6 +32,8 @@ const STEPS: u32 = DEPTH / 8u;             // blocks of a staged row
 const LD: u32 = STEPS + 1u;                // staged rows lie apart so that banks differ
 const X_LOADS: u32 = TOKENS * STEPS / WG;
 const WHOLE: bool = BLOCKS % STEPS == 0u;  // whether every staged column is one of w
+// Whether tokens that a tile does not have are left out: large tiles, which mostly have all, are slower so.
+const SPARSE: bool = TOKENS == 16u;
 const NONE: u32 = 0xffffffffu;
 
 const_assert WG % STEPS == 0u;
@@ -52,8 +54,8 @@ struct Params {
 
 var<workgroup> xs: array<vec4<u32>, XS>;
 
-// Blocks of x that an invocation fetches for a round, and where they lie: NONE of a token that the tile does not have. Nothing is
-// fetched or staged in its place, and its results are written nowhere.
+// Blocks of x that an invocation fetches for a round, and where they lie: NONE of a token that is left out. Nothing is fetched or
+// staged in its place, and its results are written nowhere.
 alias Tokens = array<vec4<u32>, X_LOADS>;
 alias Places = array<u32, X_LOADS>;
 
@@ -74,7 +76,7 @@ fn main(
   var x_at: Places;
   for (var j = 0u; j < X_LOADS; j++) {
     let item = tile_item(tile, staged_row(li + j * WG));
-    x_at[j] = select(NONE, item.x_row * (X_STRIDE / 8u) + li % STEPS, item.valid);
+    x_at[j] = select(NONE, item.x_row * (X_STRIDE / 8u) + li % STEPS, !SPARSE || item.valid);
   }
   var rows = rows_of((expert - params.expert_begin) * params.row_count, first, li);
   var x_even: Tokens;
@@ -135,7 +137,7 @@ fn staged_row(i: u32) -> u32 {
 
 fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, Places>, block: u32) {
   for (var j = 0u; j < X_LOADS; j++) {
-    if ((*at)[j] != NONE) {
+    if (!SPARSE || (*at)[j] != NONE) {
       (*v)[j] = x[(*at)[j] + block];
     }
   }
@@ -147,7 +149,7 @@ fn stage_x(v: ptr<function, Tokens>, at: ptr<function, Places>, invocation: u32,
   let li = invocation % WG;
   let present = WHOLE || block + li % STEPS < BLOCKS;
   for (var j = 0u; j < X_LOADS; j++) {
-    if ((*at)[j] != NONE) {
+    if (!SPARSE || (*at)[j] != NONE) {
       xs[staged_row(li + j * WG) * LD + li % STEPS] = select(vec4<u32>(0u), (*v)[j], present);
     }
   }
