@@ -5,6 +5,7 @@
 
 import type { LinearParams } from '../src/kernels/linear.ts';
 import { matmul_matrix } from '../src/kernels/matmul_matrix.ts';
+import { HALF_TILE } from '../src/kernels/matrix_layout.ts';
 import { type Replacements, replaced, WITHOUT_UNITS } from './emulated.ts';
 
 /**
@@ -65,9 +66,19 @@ const UNITS: Replacements[number] = [
   'i < 4u + (params.row_count >> 31u); i++) {\n      let b',
 ];
 
+/** Of tiles of 8: weights lie behind x. */
+const HALF: Replacements[number] = [
+  /unpack2x16float\(ws\[at \+ row \* LD_W \+ k \* STEP_W \/ 16u\]\[k \/ 2u % \(8u \/ STEP_W\)\]\)/,
+  'unpack2x16float(xs[at + row * LD + k / 8u][k / 2u % 4u])',
+];
+
 /** The text of a call of matmul_matrix for adapters without matrix units. */
 export function emulatedText(text: string): string {
-  return replaced(text, [...REPLACED, ...(text.includes('Words') ? [UNITS] : [])]);
+  return replaced(text, [
+    ...REPLACED,
+    ...(text.includes('Words') ? [UNITS] : []),
+    ...(text.includes('const W0') ? [HALF] : []),
+  ]);
 }
 
 /** Bytes of workgroup memory that a call stages matrices and leaves results in, which may be more than an adapter has. */
@@ -75,5 +86,7 @@ export function stagedBytes(p: LinearParams): number {
   const c = matmul_matrix.constants(p) as Record<string, number>;
   const row = (c.DEPTH + 8) * 2;
   const results = c.SG_M * c.SG_N * c.SG_K * Math.min(c.TN, 2) * 1024;
-  return Math.max(16 * c.TM * c.SG_M * row, results) + 16 * c.TN * c.SG_N * row;
+  const weights = 16 * c.TN * c.SG_N * row;
+  if (p.tile === HALF_TILE) return Math.max(p.tile * row + weights, results);
+  return Math.max(16 * c.TM * c.SG_M * row, results) + weights;
 }

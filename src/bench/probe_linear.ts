@@ -288,7 +288,11 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
     ...[experts(64, 208, 416, 300), experts(64, 1744, 416, 600), experts(64, 1744, 3328, 300)],
     ...[experts(64, 5872, 1664, 600), experts(64, 5872, 3328, 300), experts(64, 592, 3328, 600)],
     ...(isPlain(row.format)
-      ? [experts(96, 592, 3328, 1000), experts(96, 1744, 416, 1000), experts(96, 5872, 1664, 1100)]
+      ? [
+          ...[experts(8, 208, 416, 40), experts(8, 1744, 416, 48), experts(8, 1744, 3328, 40)],
+          ...[experts(8, 5872, 1664, 48), experts(8, 5872, 3328, 40), experts(8, 5872, 6656, 36)],
+          ...[experts(96, 592, 3328, 1000), experts(96, 1744, 416, 1000), experts(96, 5872, 1664, 1100)],
+        ]
       : []),
     ...[experts(128, 592, 3328, 1500), experts(128, 1744, 416, 1600), experts(128, 5872, 1664, 1500)],
   ];

@@ -124,7 +124,7 @@ function matmulMatrix(call: LaidOut, { even }: WorkOptions): Layout {
   // Workgroups that share columns with others have a part of the steps: taken together, all have the mean.
   const depth = (all * steps) / workgroups;
   return {
-    family: `matmul_matrix ${kind} ${tokens}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
+    family: `matmul_matrix ${kind} ${p.tile}x${rows}x${c.DEPTH}/${c.SG_K}${formatName(p.format)}`,
     workgroups,
     depth,
     groupFlops: 2 * tokens * rows * depth * c.DEPTH,

@@ -1,6 +1,7 @@
 /** Linear layer for many tokens, of 16-bit or compressed weights, on adapters with matrix units (subgroup matrices). */
 import { KernelError } from '../errors.ts';
 import { isPlain, padRow } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import type { Constants } from '../wgsl/specialise.ts';
 import { formatBench, matrixShapes } from './format_cases.ts';
 import { type BindingSpec, defineKernel, type Kernel, MATRIX_UNITS, type Tolerance } from './kernel.ts';
@@ -25,7 +26,9 @@ import { fusedQkv, queryHeads } from './linear_cases.ts';
 import { linearReference } from './linear_reference.ts';
 import {
   denseLayout,
+  EXPERT_ONLY,
   expertLayout,
+  HALF_TILE,
   MATRIX_TILES,
   type MatrixLayout,
   type MatrixShape,
@@ -96,6 +99,17 @@ function splitConstants(p: LinearParams): Constants {
   };
 }
 
+/** Library files that bring weights to matrices. */
+function stagedLibs({ format, tile }: LinearParams): WgslName[] {
+  if (tile === HALF_TILE) return ['lib/fetch_blocks', 'lib/stage_half', 'lib/multiply_half'];
+  return [
+    ...(isPlain(format)
+      ? (['lib/fetch_blocks', 'lib/stage_blocks'] as const)
+      : (['lib/stage_units'] as const)),
+    'lib/multiply_full',
+  ];
+}
+
 /** Columns up to which rows are tested; longer ones are timed, with weights that keep the size of a sum. */
 const TESTED_COLUMNS = 1024;
 
@@ -116,7 +130,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   variants: [MATRIX_UNITS],
   libs: (p) => [
     ...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'),
-    isPlain(p.format) ? 'lib/stage_blocks' : 'lib/stage_units',
+    ...stagedLibs(p),
     p.splitK === undefined ? 'lib/columns_all' : 'lib/columns_parts',
     'lib/matrix_products',
   ],
@@ -128,7 +142,9 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     if (p.format === 'f32') fail('format: expected 16 bits a weight or compressed ones, got f32');
     if (p.norm !== 'none') fail(`norm: expected none (half_rows has it), got ${p.norm}`);
     if (!MATRIX_TILES.includes(p.tile)) fail(`tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
-    if (p.tile === 96 && !isPlain(p.format)) fail(`tile: expected other than 96 for ${p.format}`);
+    if (EXPERT_ONLY.includes(p.tile) && (p.source.kind !== 'grouped' || !isPlain(p.format))) {
+      fail(`tile: expected other than ${p.tile} for ${p.source.kind} rows and ${p.format}`);
+    }
     const fault = layoutFault(p);
     if (fault !== undefined) fail(fault);
   },
@@ -136,6 +152,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     ...linearConstants(p),
     ...matrixLayout(p).constants,
     ...splitConstants(p),
+    HALF: p.tile === HALF_TILE,
     SIZE: 32,
   }),
   uniforms: linearUniforms,
@@ -226,6 +243,8 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'experts, tokens in', params: grouped(5, 2 * 20, 48, 200, 2, 16, { out: 'swiglu' }) },
       { name: 'experts, pairs in', params: grouped(5, 70, 40, 150, 1, 64) },
       { name: 'experts, tiles of 96', params: grouped(3, 140, 72, 300, 1, 96) },
+      { name: 'experts, tiles of 8', params: grouped(5, 2 * 35, 300, 40, 2, 8, { out: 'swiglu' }) },
+      { name: 'experts, tiles of 8, one pair each', params: grouped(9, 33, 128, 9, 1, 8, { format: 'f16' }) },
       {
         name: 'experts 1..2 of 4 in this shard',
         params: grouped(4, 24, 40, 130, 1, 16, {

@@ -36,8 +36,14 @@ export interface MatrixShape {
   readonly tile: number;
 }
 
-/** Tokens that a tile may have. Tiles of 96 are for experts of 16 bits a weight. */
-export const MATRIX_TILES: readonly number[] = [16, 64, 96, 128];
+/** Tokens of the smallest tiles: half of what a matrix has. */
+export const HALF_TILE = 8;
+
+/** Tokens that a tile may have. */
+export const MATRIX_TILES: readonly number[] = [HALF_TILE, 16, 64, 96, 128];
+
+/** Of these, tiles that are for experts of 16 bits a weight. */
+export const EXPERT_ONLY: readonly number[] = [HALF_TILE, 96];
 
 const layout = (
   TM: number,
@@ -55,6 +61,9 @@ const layout = (
 /** Of 16 tokens, by the number of rows: many, some, few. Where rows are few, subgroups share the columns. */
 const OF_16 = [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 128), layout(1, 1, 1, 1, 8, 256)] as const;
 const OF_16_UNITS = [OF_16[0], OF_16[0], layout(1, 1, 1, 1, 4, 256)] as const;
+
+/** Of half a matrix: as little staged as may be, for as many workgroups as there is memory for. */
+const OF_HALF = layout(1, 1, 1, 1, 4, 128);
 
 /** Of 64 tokens. */
 const SMALL: Timed = { ...layout(2, 2, 2, 1, 2, 64), side: 396, start: 3.1, column: 11.1 };
@@ -199,6 +208,7 @@ export function denseLayout(shape: MatrixShape, splitK: SplitK | undefined): Mat
 
 /** How workgroups of experts are laid out, which have many together, however few rows each expert has. */
 export function expertLayout(plain: boolean, tile: number): MatrixLayout {
+  if (tile === HALF_TILE) return OF_HALF;
   if (tile === 16) return OF_16[0];
   if (tile === 96) return OF_96;
   if (tile === 64) return plain ? SQUARE : SQUARE_UNITS;

@@ -6,7 +6,7 @@ import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear
 import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
-import { matrixUs } from '../kernels/matrix_layout.ts';
+import { EXPERT_ONLY, matrixUs } from '../kernels/matrix_layout.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { fitsRows, matvec_rows } from '../kernels/matvec_rows.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
@@ -121,14 +121,15 @@ function matrixTile(tokens: number, weights: WeightMatrix): number {
 
 /** Pairs of an expert, on average, up to which tiles of so many hold nearly all that it gets. */
 const EXPERT_TILES = [
+  [5, 8],
   [16, 16],
   [56, 64],
   [84, 96],
 ] as const;
 
-/** The same for experts that get `each` pairs on average. There are no tiles of 96 of compressed weights. */
+/** The same for experts that get `each` pairs on average. Some tiles are not for compressed weights. */
 function expertTile(each: number, plain: boolean): number {
-  const fitting = EXPERT_TILES.find(([most, tile]) => each <= most && (plain || tile !== 96));
+  const fitting = EXPERT_TILES.find(([most, tile]) => each <= most && (plain || !EXPERT_ONLY.includes(tile)));
   return fitting?.[1] ?? 128;
 }
 

@@ -8,12 +8,14 @@
 // Indices are written so that the compiler can see their bounds (`%`, loops that count by one): then it inserts no bounds
 // checks, which would cost half of the speed.
 //
-// Library files give tile_item (rows_*), multiply and store (matrix_products), what a workgroup does of the columns
-// (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w (stage_blocks or stage_units).
+// Library files give tile_item (rows_*), XS and multiply (multiply_*), store (matrix_products), what a workgroup does of the
+// columns (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w (fetch_blocks with
+// stage_blocks or stage_half, or stage_units).
 //
 // --- specialised ---
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
+const HALF: bool = false;   // whether a tile has 8 tokens, half of a matrix: where TM and SG_M are 1
 const TM: u32 = 1u;         // products of a subgroup along tokens: 1 to 4
 const TN: u32 = 1u;         // products of a subgroup along rows of w: 1, 2 or 4
 const SG_M: u32 = 1u;       // subgroups along tokens
@@ -26,16 +28,17 @@ const SIZE: u32 = 32u;      // invocations of a subgroup
 const BLOCKS: u32 = (K + 7u) / 8u;
 const SUBGROUPS: u32 = SG_M * SG_N * SG_K;
 const WG: u32 = SIZE * SUBGROUPS;
-const TOKENS: u32 = 16u * TM * SG_M;
+const TOKENS: u32 = select(16u * TM * SG_M, 8u, HALF);
 const ROWS: u32 = 16u * TN * SG_N;
 const STEPS: u32 = DEPTH / 8u;             // blocks of a staged row
 const LD: u32 = STEPS + 1u;                // staged rows lie apart so that banks differ
 const X_LOADS: u32 = TOKENS * STEPS / WG;
 const WHOLE: bool = BLOCKS % STEPS == 0u;  // whether every staged column is one of w
 // Whether tokens that a tile does not have are left out: large tiles, which mostly have all, are slower so.
-const SPARSE: bool = TOKENS == 16u;
+const SPARSE: bool = TOKENS <= 16u;
 const NONE: u32 = 0xffffffffu;
 
+const_assert !HALF || (TM == 1u && SG_M == 1u);
 const_assert WG % STEPS == 0u;
 const_assert TOKENS * STEPS % WG == 0u;
 

@@ -106,5 +106,5 @@ it('experts have tiles that hold nearly all that each of them gets', () => {
   const shape = { deterministic: false, matrixUnits: true };
   const weights = [matrixOf(layout, 'layers.0.mlp.gate_up_proj')];
   const tiles = (tokens: number) => expertTiling(tokens, 3, 48, shape, weights).tile;
-  expect([64, 256, 257, 800, 1024, 1344, 1400, 4096].map(tiles)).toEqual([16, 16, 64, 64, 96, 96, 128, 128]);
+  expect([64, 256, 257, 800, 1024, 1344, 1400, 4096].map(tiles)).toEqual([8, 16, 64, 64, 96, 96, 128, 128]);
 });
