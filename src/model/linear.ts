@@ -31,10 +31,10 @@ const MATVEC_ROWS = 16;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
 /** Rows that an expert gets on average, above which matrix units are faster than matvec. Found by measurement. */
-const MATRIX_EACH = { plain: 2, compressed: 0.75 } as const;
+const MATRIX_EACH = { plain: 1.25, compressed: 0.75 } as const;
 
-/** The same up to which tiles of two tokens are faster than of four: on adapters with matrix units, and on others. */
-const MATVEC_EACH = { units: 1.8, others: 1 } as const;
+/** The same up to which tiles of two tokens are faster than of four, on adapters without matrix units. */
+const TWO_EACH = 1;
 
 /** Weights below which a dispatch more, to convert x, costs more than matrix units bring. */
 const SMALL_MATRIX = 2 ** 22;
@@ -168,7 +168,7 @@ export function expertTiling(
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
   if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
-  return matvecTiling(each <= MATVEC_EACH[units ? 'units' : 'others'] ? 2 : MATVEC_TILE);
+  return matvecTiling(units || each <= TWO_EACH ? 2 : MATVEC_TILE);
 }
 
 /**

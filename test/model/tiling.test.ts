@@ -105,6 +105,15 @@ it('experts have tiles that hold nearly all that each of them gets', () => {
   const layout = weightLayout(config, () => ({ format: 'bf16' }), 2 ** 33);
   const shape = { deterministic: false, matrixUnits: true };
   const weights = [matrixOf(layout, 'layers.0.mlp.gate_up_proj')];
-  const tiles = (tokens: number) => expertTiling(tokens, 3, 48, shape, weights).tile;
-  expect([64, 256, 257, 800, 1024, 1344, 1400, 4096].map(tiles)).toEqual([8, 16, 64, 64, 96, 96, 128, 128]);
+  const tiling = (tokens: number, matrixUnits = true) => {
+    const { kernel, tile } = expertTiling(tokens, 3, 48, { ...shape, matrixUnits }, weights);
+    return `${kernel.name} ${tile}`;
+  };
+  expect([1, 2, 16, 20].map((tokens) => tiling(tokens))).toEqual(['matvec 1', ...Array(3).fill('matvec 2')]);
+  expect([21, 80, 81, 256, 257, 800, 1024, 1344, 1400, 4096].map((tokens) => tiling(tokens))).toEqual(
+    [8, 8, 16, 16, 64, 64, 96, 96, 128, 128].map((tile) => `matmul_matrix ${tile}`),
+  );
+  expect([16, 17, 128, 129].map((tokens) => tiling(tokens, false))).toEqual([
+    ...['matvec 2', 'matvec 4', 'matvec 4', 'matmul 64'],
+  ]);
 });
