@@ -4,6 +4,7 @@ import { MATMUL_ROWS, MATMUL_TILE } from '../kernels/matmul.ts';
 import { JOIN_WG } from '../kernels/matmul_join.ts';
 import { GROUP_ROWS } from '../kernels/matvec.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
+import { type Routing, ranksQuarters } from '../kernels/routing.ts';
 import { splitTiles } from '../kernels/split_k.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { constantsOf, formatName, type LaidOut, type Layout, type LayoutOf } from './layout.ts';
@@ -45,9 +46,24 @@ const CHOICE_STEPS = 24;
 /** Operations that compare two experts. */
 const CHOICE_FLOPS = 6;
 
-/** What it takes a workgroup of `WG` to choose among `experts`, each of which is compared with all. */
-export function choosing(experts: number, WG: number): { steps: number; flops: number } {
-  return { steps: ceilDiv(experts, WG) * ceilDiv(experts, 4), flops: CHOICE_FLOPS * experts * experts };
+/** What it takes a workgroup of `WG` to compare each of `count` with all. */
+const ranking = (count: number, WG: number) => ({
+  steps: ceilDiv(count, WG) * ceilDiv(count, 4),
+  flops: CHOICE_FLOPS * count * count,
+});
+
+/**
+ * What it takes a workgroup of `WG` to choose experts: each is compared with all or, of many, each four of them with all fours, and
+ * then those of the leading fours with each other.
+ */
+export function choosing(
+  routing: Pick<Routing, 'experts' | 'topK'>,
+  WG: number,
+): { steps: number; flops: number } {
+  const { experts, topK } = routing;
+  if (!ranksQuarters(routing)) return ranking(experts, WG);
+  const [fours, leading] = [ranking(ceilDiv(experts, 4), WG), ranking(4 * topK, WG)];
+  return { steps: fours.steps + leading.steps, flops: fours.flops + leading.flops };
 }
 
 function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
@@ -60,7 +76,7 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
   const blocks = ceilDiv(p.K, 8);
   const kind = p.source.kind === 'picked' ? 'all' : p.source.kind;
   const norm = p.norm === 'rms' ? 3 * TOKENS * GROUPS : 0; // square, sum, gamma per column and group
-  const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
+  const choice = p.source.kind === 'routed' ? choosing(p.source.routing, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec ${call.variant.name} ${kind} x${TOKENS}${formatName(p.format)}`,
     workgroups: activeWorkgroups(p, GROUP_ROWS * GROUPS, even),
@@ -75,7 +91,7 @@ function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
   const units = ceilDiv(p.K, 32);
   const kind = p.source.kind === 'picked' ? 'all' : p.source.kind;
   const norm = p.norm === 'rms' ? 3 : 0; // square, sum, gamma per column
-  const choice = p.source.kind === 'routed' ? choosing(p.source.routing.experts, WG) : { steps: 0, flops: 0 };
+  const choice = p.source.kind === 'routed' ? choosing(p.source.routing, WG) : { steps: 0, flops: 0 };
   return {
     family: `matvec_units ${call.variant.name} ${kind}${formatName(p.format)}`,
     workgroups: activeWorkgroups(p, 4 * QUADS, even),
@@ -151,7 +167,7 @@ function moeDown(call: LaidOut): Layout {
   const shareK = p.withShare ? p.shareK : 0;
   // A token none of whose experts is here, nor the shared one, has nothing to do.
   const busy = p.withShare ? 1 : 1 - (1 - part) ** topK;
-  const choice = choosing(experts, WG);
+  const choice = choosing(p.routing, WG);
   return {
     family: `moe_down ${call.variant.name}${formatName(p.format)}`,
     workgroups: ceilDiv(p.shard.rowCount, 8) * p.tokens * busy,

@@ -20,7 +20,7 @@ function rows(family: string, count: number, K: number): Layout {
 
 function moeRoute(call: LaidOut): Layout {
   const p = call.params as RouteParams;
-  const { steps, flops } = choosing(p.experts, constantsOf(call).WG);
+  const { steps, flops } = choosing(p, constantsOf(call).WG);
   // Shares of a softmax are divided by a sum over all experts.
   const sum = p.scoring === 'sigmoid' ? 0 : ceilDiv(p.experts, 4);
   return { family: 'moe_route', workgroups: p.tokens, depth: steps + sum, groupFlops: flops };

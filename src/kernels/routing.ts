@@ -29,12 +29,15 @@ const isSigmoid = (r: Routing): boolean => r.scoring === 'sigmoid';
 /** Most experts of which all are compared with each other; of more, those of leading quarters. */
 const MANY_EXPERTS = 64;
 
+/** Whether quarters (four experts) are ranked before the experts of those that lead. */
+export const ranksQuarters = ({ experts, topK }: Pick<Routing, 'experts' | 'topK'>): boolean =>
+  experts > MANY_EXPERTS && topK < ceilDiv(experts, 4);
+
 /** The library files that score and choose experts. */
 export function routeLibs(r: Routing): WgslName[] {
-  const many = r.experts > MANY_EXPERTS && r.topK < ceilDiv(r.experts, 4);
   return [
     'lib/route_token',
-    many ? 'lib/route_leading' : 'lib/route_all',
+    ranksQuarters(r) ? 'lib/route_leading' : 'lib/route_all',
     isSigmoid(r) ? 'lib/score_sigmoid' : 'lib/score_softmax',
   ];
 }

@@ -12,7 +12,7 @@ import {
 } from '../../src/cost/calibration.ts';
 import { type FitPoint, fitLaw } from '../../src/cost/fit.ts';
 import { boundOf, type Distances, type Law, termsOf, timeOf } from '../../src/cost/law.ts';
-import { expectedTiles } from '../../src/cost/layouts_linear.ts';
+import { choosing, expectedTiles } from '../../src/cost/layouts_linear.ts';
 import { lawOf, predict, predictRepeated } from '../../src/cost/predict.ts';
 import { type Work, workOf } from '../../src/cost/work.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
@@ -167,6 +167,18 @@ describe('fitting', () => {
       const predicted = timeOf(termsOf(law, unseen.work, MACHINE, COLD));
       expect(Math.abs(predicted / unseen.us - 1)).toBeLessThan(0.1);
     }
+  });
+});
+
+describe('choosing experts', () => {
+  it('compares all with each other, or quarters of many and then those of the leading ones', () => {
+    expect(choosing({ experts: 48, topK: 3 }, 128)).toEqual({ steps: 12, flops: 6 * 48 ** 2 });
+    // 72 fours, then 8 of them with four experts each.
+    expect(choosing({ experts: 288, topK: 8 }, 128)).toEqual({
+      steps: 18 + 8,
+      flops: 6 * (72 ** 2 + 32 ** 2),
+    });
+    expect(choosing({ experts: 80, topK: 20 }, 128).flops).toBe(6 * 80 ** 2);
   });
 });
 
@@ -360,7 +372,7 @@ describe('parseCalibration', () => {
   it.each([
     ['an object', null, /calibration: expected an object/],
     ['a list', [], /calibration: expected an object/],
-    ['another format', { ...good, format: 99 }, /format: expected 5 .*step3 calibrate/],
+    ['another format', { ...good, format: 99 }, /format: expected 6 .*step3 calibrate/],
     ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
     ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
     ['no curve', { ...good, read: [] }, /read: expected a list/],
