@@ -33,6 +33,9 @@ const PARTS: Replacements = [
   [/subgroupShuffleXor\((?=select\(v\.)/g, 'shuffle2('],
   [/subgroupShuffleXor\((?=select\(pair\.|one|two|sum)/g, 'shuffle1('],
   [/$/, SHUFFLES],
+  // Loops whose end is no constant are not unrolled: less to compile.
+  [/q < QUADS; q/, 'q < QUADS + (params.row_count >> 31u); q'],
+  [/j < STEPS; j/g, 'j < STEPS + (params.row_count >> 31u); j'],
 ];
 
 export function emulatedParts(text: string): string {
@@ -40,7 +43,7 @@ export function emulatedParts(text: string): string {
 }
 
 /** Bytes of workgroup memory: the exchanges beside what WebGPU guarantees, of which the kernel may use all. */
-export function partsBytes({ tile, N }: LinearParams): number {
+export function partsBytes({ tile, N, K }: LinearParams): number {
   // One token has its sums as any part has them; a few small shapes of several take all ways of the text.
-  return tile > 1 && N < 32 ? 16 * 1024 + 256 * 16 : Number.POSITIVE_INFINITY;
+  return tile > 1 && N < 14 && K !== 7168 ? 16 * 1024 + 256 * 16 : Number.POSITIVE_INFINITY;
 }
