@@ -11,7 +11,7 @@ import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { loadFrequencies } from '../runtime/load.ts';
 import { Model } from '../runtime/model.ts';
-import { type SelfTestStore, selfTest } from '../runtime/selftest.ts';
+import { type SelfTestStore, selfTest, selfTestTokens } from '../runtime/selftest.ts';
 import { isPlain, padRow } from '../tensor.ts';
 import { type ConvertTarget, targetFormats } from '../weights/convert_plan.ts';
 import { type FormatOf, shardName, weightLayout } from '../weights/layout.ts';
@@ -96,7 +96,7 @@ export async function syntheticModel(
     }
     const { plan } = await model.decodePlan(1, 1);
     loadFrequencies(executor, config);
-    const batches = planning.caps.matrixUnits ? [Math.min(maxBatch, 4), maxBatch] : [];
+    const batches = selfTestTokens(planning.caps.matrixUnits, maxBatch);
     const others = batches.map((batch) => planDecode(config, planning, batch, 1));
     await selfTest(executor, [plan, ...others], options.selfTestStore);
     await executor.idle();

@@ -15,7 +15,7 @@ import type { Executor } from './executor.ts';
 import { GpuExecutor } from './gpu_executor.ts';
 import { type LoadProgress, loadWeights } from './load.ts';
 import { Model } from './model.ts';
-import { type SelfTestStore, selfTest } from './selftest.ts';
+import { type SelfTestStore, selfTest, selfTestTokens } from './selftest.ts';
 import { loadTokenizer, type TextCodec } from './text.ts';
 
 /** Options of {@link loadModel}. */
@@ -156,11 +156,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     // Pipelines compile while the weights are read.
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
-      // Where there are matrix units, several and many tokens have kernels that single ones have not. More than these have no others.
-      const many = Math.min(Math.max(chunk, maxBatch), 256);
-      const several = Math.min(Math.max(maxBatch, draft + 1), 4);
-      const units = planning.caps.matrixUnits;
-      const others = (units ? [several, many] : []).map((tokens) =>
+      const most = Math.max(chunk, maxBatch, draft + 1);
+      const others = selfTestTokens(planning.caps.matrixUnits, most).map((tokens) =>
         planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
       );
       await selfTest(executor, [(await warm).plan, ...others], options.selfTestStore);

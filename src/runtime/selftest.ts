@@ -28,6 +28,21 @@ interface Used {
   readonly traits: Traits;
 }
 
+/** Tokens of the largest plan that is tested: more have no other kernels. */
+const MOST_TOKENS = 256;
+
+/**
+ * Numbers of tokens, up to `most`, whose plans are to be tested beside that of a single one. With matrix units several tokens have
+ * kernels of their own, and tiles of many sizes: between two that differ, there is a power of two.
+ */
+export function selfTestTokens(matrixUnits: boolean, most: number): number[] {
+  if (!matrixUnits) return [];
+  const last = Math.min(most, MOST_TOKENS);
+  const found: number[] = [];
+  for (let tokens = 2; tokens < last; tokens *= 2) found.push(tokens);
+  return last > 1 ? [...found, last] : found;
+}
+
 /**
  * Runs two of the test shapes of every kernel variant that `plans` use, and one more for each format of its weights and each
  * size of its tiles that these two do not have, unless this adapter has passed with the same kernels before.

@@ -7,7 +7,7 @@ import { matvec_rows } from '../../src/kernels/matvec_rows.ts';
 import { cacheShape } from '../../src/model/cache.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
-import { selfTestShapes } from '../../src/runtime/selftest.ts';
+import { selfTestShapes, selfTestTokens } from '../../src/runtime/selftest.ts';
 import type { WeightFormat } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
@@ -81,3 +81,24 @@ it('the self-test takes a shape of every format and tile that a plan has', () =>
   const tiles = selfTestShapes(matvec_rows, { format: new Set(['f16']), tile: new Set([1, 2, 4]) });
   expect(tiles.map(({ params }) => (params as LinearParams).tile)).toEqual(expect.arrayContaining([1, 2, 4]));
 });
+
+it.each(['bf16', 'q8_0'] as const)(
+  'plans for the self-test have every tile of plans of any size, %s',
+  (format) => {
+    const tilesOf = (batches: readonly number[]) =>
+      new Set(
+        batches.flatMap((batch) =>
+          plan(format, batch, UNITS).calls.map(
+            ({ kernel, params }) => `${kernel.name} ${(params as LinearParams).tile}`,
+          ),
+        ),
+      );
+    const every = Array.from({ length: 256 }, (_, i) => i + 1);
+    const tested = tilesOf([1, ...selfTestTokens(true, 256)]);
+    expect([...tilesOf(every)].filter((tile) => !tested.has(tile))).toEqual([]);
+    expect(selfTestTokens(true, 1)).toEqual([]);
+    expect(selfTestTokens(true, 6)).toEqual([2, 4, 6]);
+    expect(selfTestTokens(true, 1000).at(-1)).toBe(256);
+    expect(selfTestTokens(false, 256)).toEqual([]);
+  },
+);
