@@ -200,7 +200,6 @@ export function denseLayout(shape: MatrixShape, splitK: SplitK | undefined): Mat
     if (shape.rows >= 20_000) return many;
     return shape.rows >= 4096 ? some : few;
   }
-  if (shape.tile === 96) return OF_96;
   const fits = (timed: Timed) => splitK === undefined || (splits(timed) && splitK.from % timed.rows === 0);
   const fitting = candidates(shape).filter(fits);
   return least(fitting.map((timed) => choice(shape, timed, splitK))).timed;

@@ -81,8 +81,9 @@ export function hasBytes(format: WeightFormat): boolean {
 /** Library files for matvec, which walks the columns in steps of the format. */
 export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   if (isPlain(format)) return [`lib/weight_${format}`, buffersLib(buffers), 'lib/walk_blocks'];
-  const rows = (buffers?.length ?? 1) === 1 ? 'lib/unit_rows_1' : 'lib/unit_rows';
-  return [...unitLibs(format, buffers), rows, 'lib/unit_dot', 'lib/walk_units', 'lib/share_none'];
+  const one = (buffers?.length ?? 1) === 1;
+  const rows: WgslName[] = one ? ['lib/unit_rows_1'] : ['lib/quads', 'lib/unit_rows'];
+  return [...unitLibs(format, buffers), ...rows, 'lib/unit_dot', 'lib/walk_units', 'lib/share_none'];
 }
 
 /** Library files for moe_down, which has a second matrix. */
