@@ -68,3 +68,29 @@ if (decode.size > 0) {
     1,
   );
 }
+const prefill = new Map(
+  rows.filter((r) => r.benchmark === 'prefill').map((r) => [`${r.model} ${r.prompt} ${r.chunk}`, r]),
+);
+if (prefill.size > 0) {
+  /** Nothing where the adapter has no timestamps. @param {number | null} value */
+  const timed = (value) => (value === null ? '–' : short(value));
+  print(
+    [
+      ...['Model', 'Prompt', 'Chunk', 'TTFT ms', 'GPU ms', 'tokens/s'],
+      ...['TFLOP', 'TFLOP/s', '% of arithmetic', 'Dispatches'],
+    ],
+    [...prefill.values()].map((r) => [
+      r.model,
+      String(r.prompt),
+      String(r.chunk),
+      short(r.ttft_ms),
+      timed(r.gpu_ms),
+      short(r.tokens_per_second),
+      short(r.flops / 1e12),
+      timed(r.tflops),
+      timed(r.arithmetic_percent),
+      String(r.dispatches),
+    ]),
+    1,
+  );
+}

@@ -1,5 +1,6 @@
 /** What the adapter can do at best, measured beside the kernels: the percentages in tables refer to these. */
 import { KernelError } from '../errors.ts';
+import { MATRIX_UNITS, type Variant } from '../kernels/kernel.ts';
 import { probe_fma } from '../kernels/probe_fma.ts';
 import { probe_matrix } from '../kernels/probe_matrix.ts';
 import { probe_read } from '../kernels/probe_read.ts';
@@ -23,6 +24,12 @@ export interface Ceilings {
   readonly dispatchUs: number;
   /** Microseconds by the wall from a submit until its result is on the host. */
   readonly roundTripUs: number;
+}
+
+/** TFLOP/s that calls of these variants are measured against: those of matrix units where one of them uses these. */
+export function arithmeticOf(ceilings: Ceilings, variants: readonly Variant[]): number {
+  const matrix = variants.includes(MATRIX_UNITS) ? ceilings.matrixTFLOPs : undefined;
+  return matrix ?? ceilings.fmaTFLOPs;
 }
 
 /** Largest buffer that is read, where the adapter allows it. */

@@ -3,14 +3,16 @@ import { DeviceError, InputError } from '../errors.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { encodeBinding, seededRandom } from '../kernels/verify.ts';
 import { Pace } from '../model/pace.ts';
-import type { KernelCall, Plan } from '../model/plan.ts';
+import type { Plan } from '../model/plan.ts';
 import type { PreparedPlan } from '../runtime/executor.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import type { Model } from '../runtime/model.ts';
 import type { SequencePages } from '../runtime/pages.ts';
 import { encodeSampling, OPTION_WORDS } from '../runtime/sampling.ts';
+import { callCost } from './call_cost.ts';
 import type { Ceilings } from './ceilings.ts';
-import { quantile, readTimestamps } from './timing.ts';
+import { MAX_SPANS, stepClock } from './step_clock.ts';
+import { quantile } from './timing.ts';
 
 /** Sequences that all have the same number of positions behind them. */
 export interface DecodeCase {
@@ -51,8 +53,8 @@ export const WARM_STEPS = 4;
 /** Milliseconds of steps before those: a GPU that idled starts at a low clock and takes this long to raise it. */
 const WARM_MS = 400;
 
-/** Two timestamps a step, of at most 4096 in a query set. */
-const MAX_STEPS = 2048 - WARM_STEPS;
+/** Most steps that are counted. */
+const MAX_STEPS = MAX_SPANS - WARM_STEPS;
 
 /** The executor of a model that runs on a GPU. */
 export function gpuOf(model: Model): GpuExecutor {
@@ -111,7 +113,8 @@ export async function benchDecode(
         arrived = now;
       }
       tpots.splice(0, WARM_STEPS);
-      const gpuMs = await clock.stepMs();
+      const spans = await clock.spans();
+      const gpuMs = spans === undefined ? undefined : quantile(spans.slice(WARM_STEPS), 0.5) / 1000;
       const mean = tpots.reduce((a, b) => a + b, 0) / tpots.length;
       const tpotMs = quantile(tpots, 0.5);
       const stepBytes = planBytes(plan, context + Math.floor(total / 2));
@@ -175,15 +178,23 @@ export async function withSequences<R>(
     const longest = await model.decodePlan(batch, last);
     writeInputs(model, prepared.plan, pages, context);
     const result = await run(prepared.plan, () => writePlaces(model, batch, context));
-    const { vocab_size } = model.config;
-    const words = await model.step(longest, { slot: 'logits', bytes: vocab_size * 4 });
-    const bad = new Float32Array(words.buffer).findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new DeviceError(`decoding gave a logit that is not finite, for token ${bad}`);
+    await checkLogits(model, longest, 'decoding');
     return result;
   } finally {
     for (const own of pages) model.pages.release(own);
     release();
   }
+}
+
+/**
+ * Runs a step once more and looks at its first row of logits; `what` says what the step does.
+ *
+ * @throws DeviceError when one of them is not finite.
+ */
+export async function checkLogits(model: Model, step: PreparedPlan, what: string): Promise<void> {
+  const words = await model.step(step, { slot: 'logits', bytes: model.config.vocab_size * 4 });
+  const bad = new Float32Array(words.buffer).findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw new DeviceError(`${what} gave a logit that is not finite, for token ${bad}`);
 }
 
 /** Cache, page tables, sampling options, places and first tokens of full sequences. */
@@ -214,8 +225,13 @@ export function writeTokens(model: Model, batch: number, step: number): void {
   const { vocab_size } = model.config;
   model.write(
     'next_tokens',
-    Array.from({ length: batch }, (_, s) => (1 + s * 7919 + step * 104_729) % vocab_size),
+    Array.from({ length: batch }, (_, s) => (spreadToken(s, vocab_size) + step * 104_729) % vocab_size),
   );
+}
+
+/** The `i`-th of tokens from all over a vocabulary. */
+export function spreadToken(i: number, vocab: number): number {
+  return (1 + i * 7919) % vocab;
 }
 
 /** Where the next tokens go: the last of `context` positions of every sequence. */
@@ -239,65 +255,8 @@ function cacheValues([, kvHeads, D8]: readonly number[]): Float64Array {
 
 /** Bytes that a plan touches when its sequences are `context` long. */
 function planBytes(plan: Plan, context: number): number {
-  return plan.calls.reduce((sum, call) => sum + callBytes(call, context), 0);
-}
-
-/** Bytes that a call touches, as declared; attention is costed at the true context instead of the planned one. */
-export function callBytes({ kernel, params }: KernelCall, context: number): number {
-  const planned = params as { context?: number };
-  const { bytesRead, bytesWritten } = kernel.cost(
-    planned.context === undefined ? planned : { ...planned, context: Math.min(context, planned.context) },
-  );
-  return bytesRead + bytesWritten;
-}
-
-/** Timestamps of successive runs. */
-function stepClock(executor: GpuExecutor, steps: number) {
-  const { gpu } = executor;
-  if (!gpu.timestamps) {
-    return { timestamps: () => undefined, stepMs: async () => undefined, dispose: () => {} };
-  }
-  const querySet = gpu.device.createQuerySet({ label: 'steps', type: 'timestamp', count: 2 * steps });
-  return {
-    timestamps: (step: number) => ({ querySet, first: 2 * step, perCall: false }),
-    async stepMs(): Promise<number | undefined> {
-      const spans = await resolveSpans(executor, querySet, steps);
-      return quantile(spans.slice(WARM_STEPS), 0.5) / 1000;
-    },
-    dispose: () => querySet.destroy(),
-  };
-}
-
-/**
- * Microseconds between the two timestamps of each of `count` spans of a query set.
- *
- * @throws what the device reports.
- */
-export async function resolveSpans(
-  { gpu }: GpuExecutor,
-  querySet: GPUQuerySet,
-  count: number,
-): Promise<number[]> {
-  const size = count * 16;
-  const { device } = gpu;
-  const resolved = device.createBuffer({
-    size,
-    usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-  });
-  const staging = device.createBuffer({
-    label: 'step clock readback',
-    size,
-    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-  });
-  try {
-    const encoder = device.createCommandEncoder();
-    encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
-    encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
-    device.queue.submit([encoder.finish()]);
-    const words = await readTimestamps(gpu, staging);
-    return Array.from({ length: count }, (_, i) => Number(words[2 * i + 1] - words[2 * i]) / 1000);
-  } finally {
-    resolved.destroy();
-    staging.destroy();
-  }
+  return plan.calls.reduce((sum, call) => {
+    const { bytesRead, bytesWritten } = callCost(call, () => context);
+    return sum + bytesRead + bytesWritten;
+  }, 0);
 }

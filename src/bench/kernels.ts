@@ -1,11 +1,10 @@
 /** Times kernels one by one: the gate first, then GPU time over copies of weights that caches do not hold. */
 
 import { DeviceLostError, Step3Error } from '../errors.ts';
-import { MATRIX_UNITS } from '../kernels/kernel.ts';
 import type { Gpu } from '../runtime/device.ts';
 import type { PipelineCache } from '../runtime/pipelines.ts';
 import type { BenchCase } from './cases.ts';
-import type { Ceilings } from './ceilings.ts';
+import { arithmeticOf, type Ceilings } from './ceilings.ts';
 import { type Guard, guardOf, RISE_MS } from './clock_guard.ts';
 import { benchCost } from './contents.ts';
 import { checkSpots, checkTestShapes } from './gate.ts';
@@ -109,15 +108,13 @@ async function timeCase(
     const cost = benchCost(kernel, params, 'drawn');
     const gbps = (cost.bytesRead + cost.bytesWritten) / timing.us / 1e3;
     const tflops = cost.flops / timing.us / 1e6;
-    const matrix = variant === MATRIX_UNITS ? ceilings.matrixTFLOPs : undefined;
-    const arithmetic = matrix ?? ceilings.fmaTFLOPs;
     return {
       status: 'ok',
       ...timing,
       gbps,
       tflops,
       bandwidthPercent: (gbps / ceilings.readGBs) * 100,
-      flopsPercent: (tflops / arithmetic) * 100,
+      flopsPercent: (tflops / arithmeticOf(ceilings, [variant])) * 100,
       copies: setup.copies,
     };
   } finally {

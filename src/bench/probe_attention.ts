@@ -5,6 +5,7 @@ import type { AnyKernel } from '../kernels/kernel.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { mfa_prefill } from '../kernels/mfa_prefill.ts';
 import { mfa_quad } from '../kernels/mfa_quad.ts';
 import { mfa_tile } from '../kernels/mfa_tile.ts';
 import { type KvFormat, PAGE } from '../kernels/paged.ts';
@@ -28,10 +29,14 @@ type Slices = readonly [
 function slices(
   [heads, D, batch, context, splitLen, kvHeads = 1, window]: Slices,
   kv: KvFormat,
+  prompt = false,
 ): AttentionParams {
-  const places = Array.from({ length: batch }, (_, s) => [s, context - 1] as const);
+  const places = Array.from({ length: batch }, (_, i) =>
+    prompt ? ([0, context - batch + i] as const) : ([i, context - 1] as const),
+  );
   const seen = Math.min(context, window ?? context);
-  const ring = window === undefined ? undefined : { window, maxPages: ceilDiv(window, PAGE) + 1 };
+  const ring =
+    window === undefined ? undefined : { window, maxPages: ceilDiv(window + (prompt ? batch : 0), PAGE) + 1 };
   return groupedHeads(heads, kvHeads, D, kv, ceilDiv(seen, splitLen), splitLen, places, ring);
 }
 
@@ -113,6 +118,31 @@ export function tileAttention(): ProbeShape[] {
         .map((shape) => attention(mfa_tile, shape, COLD, kv)),
       ...shapes.slice(0, kv === 'f16' ? 2 : 1).map((shape) => attention(mfa_tile, shape, CACHED, kv)),
     ]),
+  );
+}
+
+/** Chunks of a prompt: `batch` tokens of one sequence, which end at `context`. */
+export function prefillAttention(): ProbeShape[] {
+  const whole: readonly Slices[] = [
+    [24, 256, 40, 700, 704],
+    [72, 128, 96, 3000, 3008, 6],
+    [40, 64, 200, 900, 928, 5],
+    [48, 256, 150, 2500, 2528],
+  ];
+  const parts: readonly Slices[] = [
+    [48, 256, 8, 5000, 640],
+    [72, 128, 30, 9000, 1152, 6],
+    [24, 256, 16, 3000, 320],
+    [72, 128, 40, 9000, 384, 6, 700],
+  ];
+  const chunk = (shape: Slices, kv: (typeof PROBED_CACHES)[number]) => {
+    const { kernel, shape: name, heat } = attention(mfa_prefill, shape, COLD, kv);
+    return probe(kernel, `${name}, one prompt`, slices(shape, kv, true), heat);
+  };
+  return PROBED_CACHES.flatMap((kv) =>
+    [whole, parts].flatMap((shapes) =>
+      shapes.slice(0, kv === 'f16' ? 4 : 3).map((shape) => chunk(shape, kv)),
+    ),
   );
 }
 

@@ -10,6 +10,7 @@ import {
   combineProbes,
   matrixAttention,
   plainAttention,
+  prefillAttention,
   quadAttention,
   tileAttention,
 } from './probe_attention.ts';
@@ -50,7 +51,7 @@ export function probeShapes(
       ...(caps.matrixUnits ? matrixProbes(row) : []),
     ]),
     ...(SUBGROUP_32_PARTS.available(caps) ? rowsProbes() : []),
-    ...(caps.matrixUnits ? [...matrixAttention(), ...tileAttention()] : []),
+    ...(caps.matrixUnits ? [...matrixAttention(), ...tileAttention(), ...prefillAttention()] : []),
     ...quadAttention(some),
     ...plainAttention(some),
     ...combineProbes(some),

@@ -6,11 +6,12 @@ import { randomRows } from '../formats/random.ts';
 import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import { cacheShape } from '../model/cache.ts';
-import { planDecode } from '../model/plans.ts';
+import { planDecode, planPrefill } from '../model/plans.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { loadFrequencies } from '../runtime/load.ts';
 import { Model } from '../runtime/model.ts';
+import { promptChunk } from '../runtime/prefill.ts';
 import { type SelfTestStore, selfTest, selfTestTokens } from '../runtime/selftest.ts';
 import { isPlain, padRow } from '../tensor.ts';
 import { type ConvertTarget, targetFormats } from '../weights/convert_plan.ts';
@@ -21,6 +22,8 @@ export interface SyntheticOptions {
   readonly maxContext: number;
   readonly maxBatch: number;
   readonly kv: KvFormat;
+  /** Prompt tokens per step, for which rings of the cache have room: as loading takes when absent, 1 for decoding alone. */
+  readonly chunk?: number | undefined;
   /** Weights as they are after a conversion to this. Default: those of the configuration. */
   readonly format?: ConvertTarget | undefined;
   readonly selfTestStore?: SelfTestStore | undefined;
@@ -65,13 +68,14 @@ export async function syntheticModel(
   const executor = new GpuExecutor(gpu);
   try {
     const { maxContext, maxBatch, kv } = options;
+    const chunk = options.chunk ?? Math.min(maxContext, promptChunk(config, executor.caps.matrixUnits));
     if (maxContext > config.max_seq_len) {
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }
     const layout = weightLayout(config, formatsOf(config, options.format), executor.caps.maxBindingBytes);
-    const cache = cacheShape(config, 0, { sequences: maxBatch, maxContext, kv, together: 1 });
+    const cache = cacheShape(config, 0, { sequences: maxBatch, maxContext, kv, together: chunk });
     const planning = { layout, cache, caps: executor.caps, deterministic: false };
-    const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: 1 });
+    const model = new Model({ config, tokenizer: undefined, executor, planning, chunk });
     const units = new Map<string, Uint8Array<ArrayBuffer>>();
     let done = 0;
     for (const matrix of layout.matrices.values()) {
@@ -97,8 +101,11 @@ export async function syntheticModel(
     const { plan } = await model.decodePlan(1, 1);
     loadFrequencies(executor, config);
     const batches = selfTestTokens(planning.caps.matrixUnits, maxBatch);
-    const others = batches.map((batch) => planDecode(config, planning, batch, 1));
-    await selfTest(executor, [plan, ...others], options.selfTestStore);
+    const steps = batches.map((batch) => planDecode(config, planning, batch, 1));
+    const chunks = selfTestTokens(planning.caps.matrixUnits, chunk).map((tokens) =>
+      planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
+    );
+    await selfTest(executor, [plan, ...steps, ...chunks], options.selfTestStore);
     await executor.idle();
     return model;
   } catch (error) {

@@ -8,12 +8,13 @@ import {
   type DecodeCase,
   type DecodeRow,
   gpuOf,
-  resolveSpans,
   WARM_STEPS,
   warmUp,
   withSequences,
   writeTokens,
 } from './decode.ts';
+import { layerless } from './profile.ts';
+import { resolveSpans } from './step_clock.ts';
 import { GpuClock, quantile } from './timing.ts';
 
 /** A prediction beside a measurement. */
@@ -197,11 +198,6 @@ async function compareCalls(
 export function extraPerPass(passUs: readonly number[], stepUs: number): number {
   const sum = passUs.reduce((a, b) => a + b, 0);
   return Math.max(0, (sum - stepUs) / Math.max(1, passUs.length - 1));
-}
-
-/** The checkpoint's words with `*` for the layer. */
-function layerless(label: string): string {
-  return label.replace(/^layers\.\d+\./, 'layers.*.');
 }
 
 /** Most mixture layers that are looked at. */

@@ -1,4 +1,4 @@
-/** What both benchmarks print: the adapter's card, tables, lines for files. */
+/** What all benchmarks print: the adapter's card, tables, lines for files. */
 import { appendFile } from 'node:fs/promises';
 import { type Ceilings, measureCeilings } from '../bench/ceilings.ts';
 import type { GpuClock } from '../bench/timing.ts';
@@ -8,7 +8,7 @@ import { formatBytes, table } from './figures.ts';
 import { type CommonFlags, integer } from './options.ts';
 import { explainWait } from './progress.ts';
 
-/** Flags of both benchmarks. */
+/** Flags of all benchmarks. */
 export interface BenchFlags extends CommonFlags {
   readonly adapter?: string;
   readonly output?: string;

@@ -156,7 +156,7 @@ interface SyntheticFlags extends CommonFlags {
 export async function openSynthetic(
   config: ModelConfig,
   { adapter, unsafeFast, json, kv, format }: SyntheticFlags,
-  size: Pick<SyntheticOptions, 'maxBatch' | 'maxContext'>,
+  size: Pick<SyntheticOptions, 'maxBatch' | 'maxContext' | 'chunk'>,
 ): Promise<Model> {
   const gpu = await openDevice({ adapter, unsafeFast });
   const bar = progress('filling', json === true);

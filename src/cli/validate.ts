@@ -182,7 +182,11 @@ async function open(
   const config = layers === undefined ? whole : cutLayers(whole, Number(layers));
   const contexts = fitting(flags, config.max_seq_len);
   const maxContext = Math.max(...contexts) + flags.steps + WARM_STEPS;
-  return { model: await openSynthetic(config, flags, { maxBatch, maxContext }), contexts, spread: true };
+  return {
+    model: await openSynthetic(config, flags, { maxBatch, maxContext, chunk: 1 }),
+    contexts,
+    spread: true,
+  };
 }
 
 /** The contexts that leave room for all steps; InputError when there is none. */

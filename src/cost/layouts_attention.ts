@@ -1,6 +1,7 @@
 /** Layouts of attention and of what prepares it. */
 import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
+import { type PrefillParams, prefillGroups, prefillRows } from '../kernels/mfa_prefill.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
 import { TILE, TILE_HEADS } from '../kernels/mfa_tile.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
@@ -17,6 +18,9 @@ const NARROW = 64;
 
 /** Slices that an invocation of mfa_combine has under way. */
 const COMBINE_AHEAD = 8;
+
+/** Positions of a tile of mfa_prefill. */
+const PREFILL_KEYS = 32;
 
 /** Columns of a key that count as one iteration of mfa_decode. */
 const COLUMNS = 16;
@@ -61,6 +65,18 @@ function mfaTile(call: LaidOut): Layout {
   const { splits } = call.params as AttentionParams;
   const layout = slices(call, TILE, TILE_HEADS, 'matrix');
   return { ...layout, family: `${layout.family} ${splits > 1 ? 'parts' : 'whole'}` };
+}
+
+/** Workgroups that have as many rows each as several tokens have heads. */
+function mfaPrefill(call: LaidOut): Layout {
+  const p = call.params as PrefillParams;
+  const tokens = { ...call, params: { ...p, tokens: 1 } };
+  const layout = slices(tokens, PREFILL_KEYS, prefillRows(p), 'matrix');
+  return {
+    ...layout,
+    workgroups: usedSlices(p, seenPositions(p)) * prefillGroups(p, p.tokens),
+    family: `${layout.family} ${p.splits > 1 ? 'parts' : 'whole'}`,
+  };
 }
 
 function mfaCombine(call: LaidOut): Layout {
@@ -119,6 +135,7 @@ export const ATTENTION_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
   mfa_decode: mfaDecode,
   mfa_quad: mfaQuad,
   mfa_tile: mfaTile,
+  mfa_prefill: mfaPrefill,
   mfa_combine: mfaCombine,
   rope_turns: ropeTurns,
   rope_cache: ropeCache,

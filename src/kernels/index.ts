@@ -13,6 +13,7 @@ import { matvec_units } from './matvec_units.ts';
 import { mfa_combine } from './mfa_combine.ts';
 import { mfa_decode } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
+import { mfa_prefill } from './mfa_prefill.ts';
 import { mfa_quad } from './mfa_quad.ts';
 import { mfa_tile } from './mfa_tile.ts';
 import { moe_combine } from './moe_combine.ts';
@@ -49,6 +50,7 @@ export const KERNELS: readonly AnyKernel[] = [
   mfa_tile,
   mfa_decode,
   mfa_matrix,
+  mfa_prefill,
   mfa_combine,
   moe_down,
   moe_route,

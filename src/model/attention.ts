@@ -6,6 +6,7 @@ import { kv_pack } from '../kernels/kv_pack.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
+import { mfa_prefill, prefillGroups, prefillTokens } from '../kernels/mfa_prefill.ts';
 import { mfa_quad, QUAD_WORKGROUPS, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
 import { abreastLength, fillsTiles, mfa_tile, tileKeys } from '../kernels/mfa_tile.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
@@ -167,7 +168,12 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 
 /** How the attention core of a step is computed. */
 interface Core extends Slices {
-  readonly kernel: typeof mfa_quad | typeof mfa_tile | typeof mfa_decode | typeof mfa_matrix;
+  readonly kernel:
+    | typeof mfa_quad
+    | typeof mfa_tile
+    | typeof mfa_prefill
+    | typeof mfa_decode
+    | typeof mfa_matrix;
 }
 
 /** Chooses the kernel and the slices; `seen`: the most positions that a query of the step sees. */
@@ -185,11 +191,18 @@ function chooseCore({ shape, facts }: AttentionCall, seen: number): Core {
   const tile = quadKeys(D);
   const whole = seen <= WHOLE_TILES * tile;
   const most = matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
-  if (most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS)) {
-    // As short as leaves one round of workgroups; else what mfa_matrix does not know, as long as may be.
-    const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen) ?? (matrix ? undefined : most);
+  const tiled = most > 0 && !(whole && tokens * heads <= QUAD_WORKGROUPS);
+  if (tiled) {
+    // As short as leaves one round of workgroups; below, what others do not know, as long as may be.
+    const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen);
     if (length !== undefined) return sliced(mfa_tile, length);
   }
+  const shared = { heads, kvHeads, D, kv };
+  const group = matrixUnits && shape.prompts ? prefillTokens(shared) : 0;
+  if (group > 0 && tokens >= group) {
+    return { kernel: mfa_prefill, ...contextSlices(seen, prefillGroups(shared, tokens), OCCUPYING.ahead) };
+  }
+  if (tiled && !matrix) return sliced(mfa_tile, most);
   const quads = tokens * quadsOf(facts);
   if (quads * seen * 2 * kvRowBytes(kv, D) <= QUAD_BYTES[matrix ? 'matrix' : 'plain']) {
     if (whole) return { kernel: mfa_quad, splits: 1, splitLen: seen };
@@ -207,9 +220,11 @@ function planCore(call: AttentionCall): void {
   const { heads, kvHeads, headDim: D, window } = facts;
   const { kv, sequences } = shape.cache;
   const { kernel, splits, splitLen } = chooseCore(call, Math.min(shape.context, window ?? shape.context));
+  const whole = splits === 1 && (kernel === mfa_quad || kernel === mfa_tile || kernel === mfa_prefill);
   const perToken = splits * heads * (padRow(D) + 2) * 4;
   const budget = Math.min(PARTIAL_BYTES, shape.maxBindingBytes);
-  const rangeTokens = Math.max(1, Math.min(shape.tokens, Math.floor(budget / perToken)));
+  const most = whole ? shape.tokens : Math.floor(budget / perToken);
+  const rangeTokens = Math.max(1, Math.min(shape.tokens, most));
   const gates: GatesAt | undefined = facts.gate
     ? { stride: qkvLayout(facts).width, at: qkvLayout(facts).gateAt }
     : undefined;
@@ -235,7 +250,7 @@ function planCore(call: AttentionCall): void {
       context: shape.context,
     };
     const gated = gates === undefined ? params : { ...params, gates };
-    if (splits === 1 && (kernel === mfa_quad || kernel === mfa_tile)) {
+    if (whole) {
       plan.call(kernel, gated, { ...inputs, ...results }, `${at}.mfa_decode`);
       continue;
     }

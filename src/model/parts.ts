@@ -29,13 +29,14 @@ export interface StepPlan {
   readonly shape: StepShape;
 }
 
-/** Begins the plan of a step of `tokens` rows whose places stand in `placesSlot`. */
+/** Begins the plan of a step of `tokens` rows whose places stand in `placesSlot`; `prompts`: whether they are prompts. */
 export function beginStep(
   config: ModelConfig,
   options: PlanOptions,
   tokens: number,
   context: number,
   placesSlot: string,
+  prompts = false,
 ): StepPlan {
   const { layout, cache, caps, deterministic } = options;
   const shape = {
@@ -47,6 +48,7 @@ export function beginStep(
     matrixUnits: caps.matrixUnits && !deterministic,
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
+    prompts,
   };
   return { plan: new PlanBuilder(caps, (slot) => slotPurpose(layout, slot)), config, layout, shape };
 }

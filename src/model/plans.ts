@@ -57,7 +57,7 @@ export function planPrefill(
   context: number,
   logits: LogitRows,
 ): Plan {
-  const step = beginStep(config, options, tokens, context, 'places');
+  const step = beginStep(config, options, tokens, context, 'places', logits.kind !== 'greedy');
   planTrunk(step, 'token_ids');
   if (logits.kind === 'all') planHead(step, LM_HEAD);
   if (logits.kind === 'greedy') {

@@ -22,6 +22,8 @@ export interface StepShape {
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */
   readonly placesSlot: string;
+  /** Whether rows that follow each other are mostly neighbouring tokens of a prompt. */
+  readonly prompts: boolean;
 }
 
 /** Slots that layers of one class share in a step, and how many pages their tables and caches have. */

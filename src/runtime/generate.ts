@@ -4,8 +4,8 @@ import { Pace } from '../model/pace.ts';
 import type { PreparedPlan } from './executor.ts';
 import type { Model } from './model.ts';
 import type { SequencePages } from './pages.ts';
-import { type PromptToken, prepareChunk, promptTokens } from './prefill.ts';
-import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
+import { feedPrompts, type PromptToken, prepareChunk, promptTokens, writeSequences } from './prefill.ts';
+import { encodeSampling, type SamplingOptions } from './sampling.ts';
 import { Drafter, type DraftFigures } from './speculate.ts';
 import { TextStream } from './text.ts';
 
@@ -215,37 +215,34 @@ async function prefill(
   options: GenerateOptions,
   drafter: Drafter | undefined,
 ): Promise<number[]> {
-  writeSequences(model, sequences, pages, options);
-  // Chunks follow each other on the device; the host waits only so that not too many are under way.
-  const running: Promise<Uint32Array>[] = [];
-  let last: Uint32Array = new Uint32Array(0);
-  try {
-    for (let begin = 0; begin < tokens.length; begin += model.chunk) {
-      const chunk = tokens.slice(begin, begin + model.chunk);
-      const { plan } = await prepareChunk(model, chunk, 'last');
-      running.push(model.step(plan, { slot: 'next_tokens', bytes: sequences.length * 4 }));
-      if (drafter !== undefined) last = await prefillDrafts(drafter, sequences, chunk, running);
-      if (running.length >= model.executor.depth) last = (await running.shift()) ?? last;
-      options.signal?.throwIfAborted();
-    }
-    while (running.length > 0) last = (await running.shift()) ?? last;
-  } finally {
-    await Promise.allSettled(running);
-  }
+  writeSequences(
+    model,
+    sequences.map(({ prompt }) => prompt),
+    pages,
+    options,
+  );
+  const read = { slot: 'next_tokens', bytes: sequences.length * 4 };
+  const step = (plan: PreparedPlan) => model.step(plan, read);
+  const last = await feedPrompts(model, tokens, {
+    chunk: model.chunk,
+    signal: options.signal,
+    ...(drafter === undefined
+      ? { depth: model.executor.depth, step }
+      : { depth: 1, step: async (plan, chunk) => draftChunk(drafter, sequences, chunk, await step(plan)) }),
+  });
   return [...last];
 }
 
 /**
- * Fills the caches of the drafting blocks for a chunk, whose step is the only one running: they read its hidden states,
- * and after a prompt's last position the token that was sampled there. Returns that step's next tokens.
+ * Fills the caches of the drafting blocks for a chunk, whose step is the only one under way: they read its hidden states,
+ * and after a prompt's last position the token that was sampled there. Returns `next`, that step's next tokens.
  */
-async function prefillDrafts(
+async function draftChunk(
   drafter: Drafter,
   sequences: readonly Sequence[],
   chunk: readonly PromptToken[],
-  running: Promise<Uint32Array>[],
+  next: Uint32Array,
 ): Promise<Uint32Array> {
-  const next = (await running.pop()) ?? new Uint32Array(0);
   const lasts: number[] = [];
   for (const [row, { sequence, last }] of chunk.entries()) {
     if (!last) continue;
@@ -255,30 +252,6 @@ async function prefillDrafts(
   // The first drafts come at once if every prompt ends in this chunk, else after the first step.
   await drafter.draft(chunk, lasts.length === sequences.length ? lasts : []);
   return next;
-}
-
-/** Page tables, sampling options, seen tokens and places for a fresh batch. */
-function writeSequences(
-  model: Model,
-  sequences: readonly Sequence[],
-  pages: readonly SequencePages[],
-  options: GenerateOptions,
-): void {
-  const seenWords = Math.ceil(model.config.vocab_size / 32);
-  const words = new Uint32Array(sequences.length * OPTION_WORDS);
-  const seen = new Uint32Array(sequences.length * seenWords);
-  sequences.forEach((sequence, s) => {
-    model.writePages(s, pages[s]);
-    words.set(encodeSampling({ ...options, seed: (options.seed ?? 0) + s }), s * OPTION_WORDS);
-    for (const token of sequence.prompt) seen[s * seenWords + (token >>> 5)] |= 1 << (token & 31);
-  });
-  model.write('sampling_options', words);
-  model.write('seen_tokens', seen);
-  // Sampling moves a place on by one: from the prompt's last position to that of the first new token.
-  model.write(
-    'next_places',
-    sequences.flatMap((sequence, s) => [s, sequence.prompt.length - 1]),
-  );
 }
 
 /** What a step brought: new tokens of every sequence, and milliseconds since those of the step before. */

@@ -15,6 +15,7 @@ import type { Executor } from './executor.ts';
 import { GpuExecutor } from './gpu_executor.ts';
 import { type LoadProgress, loadWeights } from './load.ts';
 import { Model } from './model.ts';
+import { promptChunk } from './prefill.ts';
 import { type SelfTestStore, selfTest, selfTestTokens } from './selftest.ts';
 import { loadTokenizer, type TextCodec } from './text.ts';
 
@@ -34,7 +35,7 @@ export interface LoadOptions {
   readonly maxContext?: number | undefined;
   /** Most sequences at a time. Default 1. */
   readonly maxBatch?: number | undefined;
-  /** Prompt tokens per prefill step. Default 256. */
+  /** Prompt tokens per prefill step. Default {@link promptChunk}, at most the context. */
   readonly chunk?: number | undefined;
   /**
    * Multi-token-prediction blocks to load, for generations that draft up to so many tokens at a time. Default 0.
@@ -123,10 +124,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const { config } = checkpoint;
     const maxContext = options.maxContext ?? Math.min(config.max_seq_len, 4096);
     const maxBatch = options.maxBatch ?? 1;
-    const chunk = options.chunk ?? 256;
     positive('maxContext', maxContext, config.max_seq_len);
     positive('maxBatch', maxBatch, 4096);
-    positive('chunk', chunk, 65535);
+    if (options.chunk !== undefined) positive('chunk', options.chunk, 65535);
     const draft = options.draft ?? 0;
     if (!Number.isInteger(draft) || draft < 0 || draft > mtpBlocks(config)) {
       throw new InputError(
@@ -138,6 +138,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const kv = options.kv ?? 'f16';
     if (!KV_FORMATS.includes(kv)) throw new InputError('kv', `one of ${KV_FORMATS.join(', ')}`, kv);
     executor = await openExecutor(options);
+    const deterministic = options.deterministic ?? false;
+    const matrixUnits = executor.caps.matrixUnits && options.matrixUnits !== false;
+    const chunk = options.chunk ?? Math.min(maxContext, promptChunk(config, matrixUnits && !deterministic));
     const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,
@@ -147,8 +150,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
         kv,
         together: Math.max(chunk, draft + 1),
       }),
-      caps: { ...executor.caps, matrixUnits: executor.caps.matrixUnits && options.matrixUnits !== false },
-      deterministic: options.deterministic ?? false,
+      caps: { ...executor.caps, matrixUnits },
+      deterministic,
     };
     const chatTemplate =
       tokenizer === undefined ? undefined : await loadChatTemplate(texts, config.architecture);
@@ -157,7 +160,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
       const most = Math.max(chunk, maxBatch, draft + 1);
-      const others = selfTestTokens(planning.caps.matrixUnits, most).map((tokens) =>
+      const others = selfTestTokens(matrixUnits, most).map((tokens) =>
         planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
       );
       await selfTest(executor, [(await warm).plan, ...others], options.selfTestStore);

@@ -1,7 +1,27 @@
 /** Feeds prompts into the cache in chunks; several sequences share a chunk. */
+import type { ModelConfig } from '../config/index.ts';
 import type { LogitRows } from '../model/plans.ts';
 import type { PreparedPlan } from './executor.ts';
 import type { Model } from './model.ts';
+import type { SequencePages } from './pages.ts';
+import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
+
+/** Prompt tokens per step without matrix units: more would keep a small GPU busy for long. */
+export const PLAIN_CHUNK = 256;
+
+/** The same with them, at least and at most. */
+const MATRIX_CHUNK = { least: 512, most: 2048 } as const;
+
+/** Tokens of an expert that fill a tile, so that its weights are read for many of them. */
+const EACH_EXPERT = 64;
+
+/** Prompt tokens per step where nobody says otherwise: with matrix units as many as fill the experts' tiles, on average. */
+export function promptChunk(config: ModelConfig, matrixUnits: boolean): number {
+  if (!matrixUnits) return PLAIN_CHUNK;
+  const { least, most } = MATRIX_CHUNK;
+  const wanted = (EACH_EXPERT * config.moe_num_experts) / config.moe_top_k;
+  return Math.min(most, Math.max(least, 2 ** Math.round(Math.log2(wanted))));
+}
 
 /** A prompt token with its sequence and position. */
 export interface PromptToken {
@@ -53,4 +73,70 @@ export async function prepareChunk(
     );
   }
   return { plan, picked };
+}
+
+/** Page tables, sampling options, seen tokens and places for a fresh batch; the slots are there once a plan samples. */
+export function writeSequences(
+  model: Model,
+  prompts: readonly (readonly number[])[],
+  pages: readonly SequencePages[],
+  options: SamplingOptions,
+): void {
+  const seenWords = Math.ceil(model.config.vocab_size / 32);
+  const words = new Uint32Array(prompts.length * OPTION_WORDS);
+  const seen = new Uint32Array(prompts.length * seenWords);
+  for (const [s, prompt] of prompts.entries()) {
+    model.writePages(s, pages[s]);
+    words.set(encodeSampling({ ...options, seed: (options.seed ?? 0) + s }), s * OPTION_WORDS);
+    for (const token of prompt) seen[s * seenWords + (token >>> 5)] |= 1 << (token & 31);
+  }
+  model.write('sampling_options', words);
+  model.write('seen_tokens', seen);
+  // Sampling moves a place on by one: from the prompt's last position to that of the first new token.
+  model.write(
+    'next_places',
+    prompts.flatMap((prompt, s) => [s, prompt.length - 1]),
+  );
+}
+
+/** How prompts are fed. */
+export interface FeedOptions {
+  /** Tokens per step. */
+  readonly chunk: number;
+  /** Chunks that may be under way. */
+  readonly depth: number;
+  /** Queues the step of a chunk; resolves with its next tokens. */
+  step(plan: PreparedPlan, chunk: readonly PromptToken[]): Promise<Uint32Array>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Fills the cache with prompts whose inputs {@link writeSequences} wrote. Chunks follow each other on the device; the host
+ * waits only so that not too many are under way. Returns the next tokens after the last chunk: one of every sequence.
+ *
+ * @throws what a step throws, or the signal's reason; nothing is under way any more then.
+ */
+export async function feedPrompts(
+  model: Model,
+  tokens: readonly PromptToken[],
+  { chunk, depth, step, signal }: FeedOptions,
+): Promise<Uint32Array> {
+  const running: Promise<Uint32Array>[] = [];
+  let last: Uint32Array = new Uint32Array(0);
+  try {
+    for (let begin = 0; begin < tokens.length; begin += chunk) {
+      const part = tokens.slice(begin, begin + chunk);
+      const { plan } = await prepareChunk(model, part, 'last');
+      const result = step(plan, part);
+      // One that fails while another is waited for is handled below.
+      result.catch(() => undefined);
+      running.push(result);
+      if (running.length >= depth) last = (await running.shift()) ?? last;
+      signal?.throwIfAborted();
+    }
+    while (running.length > 0) last = (await running.shift()) ?? last;
+  } finally {
+    await Promise.allSettled(running);
+  }
+  return last;
 }

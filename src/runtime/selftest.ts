@@ -28,8 +28,8 @@ interface Used {
   readonly traits: Traits;
 }
 
-/** Tokens of the largest plan that is tested: more have no other kernels. */
-const MOST_TOKENS = 256;
+/** Tokens of the largest plan that is tested: more have no other tiles. */
+const MOST_TOKENS = 2048;
 
 /**
  * Numbers of tokens, up to `most`, whose plans are to be tested beside that of a single one. With matrix units several tokens have

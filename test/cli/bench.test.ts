@@ -186,6 +186,67 @@ describe.skipIf(gpu === undefined)('bench decode', () => {
   });
 });
 
+describe.skipIf(gpu === undefined)('bench prefill', () => {
+  const args = ['prefill', '--preset', 'step3-tiny', '--layers', '2', '--rounds', '1'];
+
+  it('prints one JSON object, and appends a line per row to a file', async () => {
+    const file = join(folder, 'prefill.jsonl');
+    const { code, stdout } = await bench([
+      ...args,
+      ...['--prompts', '40,20', '--chunks', '16', '--profile', '--json', '--output', file],
+    ]);
+    expect(code).toBe(0);
+    expect(stdout.trimEnd().split('\n')).toHaveLength(1);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({
+      benchmark: 'prefill',
+      model: 'step3-tiny (2 layers)',
+      layers: 2,
+      ...CARD,
+    });
+    expect(
+      result.rows.map(({ prompt, chunk }: { prompt: number; chunk: number }) => [prompt, chunk]),
+    ).toEqual([
+      [40, 16],
+      [20, 16],
+    ]);
+    expect(result.rows[0]).toMatchObject({
+      rounds: 1,
+      ttft_ms: expect.any(Number),
+      tokens_per_second: expect.any(Number),
+      flops: expect.any(Number),
+      dispatches: expect.any(Number),
+    });
+    // Null where the adapter has no timestamps.
+    for (const name of ['gpu_ms', 'tflops', 'arithmetic_percent'])
+      expect(result.rows[0]).toHaveProperty(name);
+    expect(result.profiles[0]).toMatchObject({ prompt: 40, chunk: 16 });
+    expect(result.profiles[0].rows[0]).toMatchObject({
+      label: expect.any(String),
+      tflops: expect.any(Number),
+      arithmetic_percent: expect.any(Number),
+    });
+    expect(numbers(result).every(Number.isFinite)).toBe(true);
+    const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+    expect(lines).toHaveLength(2);
+    const { adapter, driver, date, bounds_checks, kv, ceilings, rows } = result;
+    expect(JSON.parse(lines[1])).toEqual({
+      ...{ benchmark: 'prefill', adapter, driver, date, bounds_checks, model: result.model, kv, ceilings },
+      ...rows[1],
+    });
+  });
+
+  it('prints a card, a table and then the object, in the chunks that loading would take', async () => {
+    const { code, stdout } = await bench([...args, '--prompts', '20']);
+    expect(code).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^adapter /);
+    expect(stdout).toMatch(/^ *prompt +chunk +TTFT ms +GPU ms +tokens\/s .* dispatches$/m);
+    expect(stdout).toMatch(/^ +20 +21 /m);
+    expect(JSON.parse(lines[lines.length - 1]).rows).toHaveLength(1);
+  });
+});
+
 describe('wrong usage', () => {
   it.each([
     [['decode', '--preset', 'nothing'], 3, /preset: expected one of step3, /],
@@ -200,6 +261,12 @@ describe('wrong usage', () => {
       /layers: expected an integer in 1../,
     ],
     [['decode', '--batches', '0'], 2, /integer >= 1/],
+    [['prefill', '--preset', 'nothing'], 3, /preset: expected one of step3, /],
+    [['prefill', '--model', 'x', '--layers', '2'], 2, /layers: .*beside --model/],
+    [['prefill', '--prompts', '0'], 2, /integer >= 1/],
+    [['prefill', '--chunks', '16,none'], 2, /integer >= 1/],
+    [['prefill', '--rounds', '0'], 2, /integer >= 1/],
+    [['prefill', '--batches', '1'], 2, /unknown option '--batches'/],
     [['kernels', '--shapes', 'huge'], 2, /real, small, all/],
     [['nothing'], 2, /unknown command/],
   ])('%j is refused on one line', async (args, code, message) => {
@@ -209,10 +276,13 @@ describe('wrong usage', () => {
     expect(ended.stderr.split('\n').filter((line) => line.startsWith('step3: '))).toHaveLength(1);
   });
 
-  it.each(['kernels', 'decode'])('the help of bench %s has an example and the exit codes', async (name) => {
-    const { code, stdout } = await bench([name, '--help']);
-    expect(code).toBe(0);
-    expect(stdout).toContain('Example:');
-    expect(stdout).toContain('Exit codes:');
-  });
+  it.each(['kernels', 'decode', 'prefill'])(
+    'the help of bench %s has an example and the exit codes',
+    async (name) => {
+      const { code, stdout } = await bench([name, '--help']);
+      expect(code).toBe(0);
+      expect(stdout).toContain('Example:');
+      expect(stdout).toContain('Exit codes:');
+    },
+  );
 });

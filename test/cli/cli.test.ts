@@ -76,7 +76,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const COMMANDS = ['run', 'logits', 'perplexity', 'synth', 'info', 'bench', 'cost', 'doctor', 'demo'];
 
 describe('help', () => {
-  it.each([...COMMANDS, 'bench kernels', 'bench decode'].filter((name) => name !== 'bench'))(
+  it.each([...COMMANDS, 'bench kernels', 'bench decode', 'bench prefill'].filter((name) => name !== 'bench'))(
     'of %s has an example and the exit codes',
     async (name) => {
       const { code, stdout } = await step3([...name.split(' '), '--help']);

@@ -88,17 +88,18 @@ it.each(['bf16', 'q8_0'] as const)(
     const tilesOf = (batches: readonly number[]) =>
       new Set(
         batches.flatMap((batch) =>
-          plan(format, batch, UNITS).calls.map(
+          plan(format, batch, { ...UNITS, maxBindingBytes: 2 ** 33 }).calls.map(
             ({ kernel, params }) => `${kernel.name} ${(params as LinearParams).tile}`,
           ),
         ),
       );
-    const every = Array.from({ length: 256 }, (_, i) => i + 1);
-    const tested = tilesOf([1, ...selfTestTokens(true, 256)]);
+    const every = [...Array.from({ length: 256 }, (_, i) => i + 1), 300, 700, 1100, 1500, 2000, 3000];
+    const tested = tilesOf([1, ...selfTestTokens(true, 2048)]);
     expect([...tilesOf(every)].filter((tile) => !tested.has(tile))).toEqual([]);
     expect(selfTestTokens(true, 1)).toEqual([]);
     expect(selfTestTokens(true, 6)).toEqual([2, 4, 6]);
-    expect(selfTestTokens(true, 1000).at(-1)).toBe(256);
+    expect(selfTestTokens(true, 1000).at(-1)).toBe(1000);
+    expect(selfTestTokens(true, 5000).at(-1)).toBe(2048);
     expect(selfTestTokens(false, 256)).toEqual([]);
   },
 );

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { layerFacts, PRESETS, preset } from '../../src/config/index.ts';
+import { layerFacts, type ModelConfig, PRESETS, preset } from '../../src/config/index.ts';
 import { KernelError } from '../../src/errors.ts';
 import { BASELINE, type Capabilities } from '../../src/kernels/kernel.ts';
 import { dense, type LinearParams } from '../../src/kernels/linear.ts';
 import { fitsRows } from '../../src/kernels/matvec_rows.ts';
+import { cacheShape } from '../../src/model/cache.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { type LogitRows, type PlanOptions, planDecode, planPrefill } from '../../src/model/plans.ts';
 import { PLAIN_BYTES, padRow, type WeightFormat } from '../../src/tensor.ts';
@@ -125,6 +126,39 @@ describe('plans', () => {
     // As many slices as occupy the GPU, whatever the context; more of those that would be long.
     expect(core(64, 4096, matrix)).toEqual(['mfa_matrix 2', 'mfa_combine 2']);
     expect(core(64, 65536, matrix)).toEqual(['mfa_matrix 8', 'mfa_combine 8']);
+  });
+
+  it('lets the tokens of a prompt share keys and values where there are matrix units', () => {
+    const core = (name: keyof typeof PRESETS, tokens: number, context: number, rows: LogitRows) => {
+      const config = { ...PRESETS[name], num_hidden_layers: 2, moe_layers: [] } as ModelConfig;
+      const cache = { sequences: 1, maxContext: 65536, kv: 'f16', together: 2048 } as const;
+      const plan = planPrefill(
+        config,
+        {
+          layout: weightLayout(config, () => ({ format: 'bf16' }), 2 ** 33),
+          cache: cacheShape(config, 0, cache),
+          caps: {
+            ...BASELINE,
+            ...{ subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true },
+            ...{ maxBindingBytes: 2 ** 33, maxWorkgroups: 65535 },
+          },
+          deterministic: false,
+        },
+        tokens,
+        context,
+        rows,
+      );
+      return plan.calls
+        .filter((c) => c.kernel.name.startsWith('mfa_'))
+        .map((c) => `${c.kernel.name} ${(c.params as { splits: number }).splits}`);
+    };
+    // Whole where tokens occupy the GPU; in slices of long contexts, or for few tokens. The window of the second layer is short.
+    expect(core('step35-flash', 2048, 4096, { kind: 'none' })).toEqual(['mfa_prefill 1', 'mfa_prefill 1']);
+    expect(core('step3', 1024, 4096, { kind: 'none' })).toEqual(['mfa_prefill 1', 'mfa_prefill 1']);
+    expect(core('step3', 16, 4096, { kind: 'none' })[0]).toMatch(/^mfa_prefill \d+$/);
+    // Too few tokens to share, and drafts that are verified.
+    expect(core('step35-flash', 3, 256, { kind: 'none' })[0]).toMatch(/^mfa_tile/);
+    expect(core('step35-flash', 64, 4096, { kind: 'greedy' })[0]).toMatch(/^mfa_tile/);
   });
 
   it('looks for the peaks of large vocabularies before it samples', () => {

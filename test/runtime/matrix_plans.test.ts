@@ -72,7 +72,8 @@ async function run(
 
 it.each([
   { what: 'columns that are split', test: LONG_ROWS, kernel: 'matmul_join', least: 4 },
-  { what: 'attention in slices of tiles', test: WIDE_HEADS, kernel: 'mfa_tile', least: 5 },
+  { what: 'neighbours that share keys and values', test: WIDE_HEADS, kernel: 'mfa_prefill', least: 5 },
+  { what: 'attention in slices of tiles', test: { ...WIDE_HEADS, tokens: 9 }, kernel: 'mfa_tile', least: 5 },
 ])('$what give the same logits', async ({ test, kernel, least }) => {
   const [matrix, plain] = [await run(test, true), await run(test, false)];
   expect(matrix.kernels.filter((name) => name === kernel).length).toBeGreaterThanOrEqual(least);
