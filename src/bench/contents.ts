@@ -27,6 +27,9 @@ export interface Contents {
 /** Most bytes of a unit, unless one row is longer. */
 const UNIT_BYTES = 512 * 1024;
 
+/** Pages of a cache's unit, at least: where a few positions come again and again, rounding errors add up instead of averaging. */
+const UNIT_PAGES = 16;
+
 /**
  * How pairs that are grouped by their experts are spread over them: evenly, so that a law can be fitted to what is known; or
  * drawn at random, different experts for the choices of a token, as they come from a router. Where a few tokens' experts are
@@ -197,6 +200,7 @@ function randomRows(name: string, spec: BindingSpec, random: () => number): Valu
   const all = elements(spec.dims) / stored;
   let rows = Math.max(1, Math.min(all, Math.floor((UNIT_BYTES * all) / bindingBytes(spec))));
   const page = isCache(name) ? PAGE * spec.dims[1] : PAGE;
+  if (isCache(name)) rows = Math.max(rows, Math.min(all, UNIT_PAGES * page));
   if (isCache(name) || (rows < all && rows > page)) rows = Math.max(page, rows - (rows % page));
   // Four bytes are the least that can be copied.
   if (spec.type !== 'f32' && spec.type !== 'u32' && (rows * stored) % 2 !== 0) rows++;

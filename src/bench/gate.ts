@@ -175,7 +175,8 @@ function attentionSpot(
   const [, kvHeads, D8] = cache.spec.dims;
   const pages = cache.values.length / (PAGE * kvHeads * D8);
   const places = contents.places.values.slice();
-  places[1] = Math.min(places[1], length - 1);
+  // A window is short wherever it lies, and its ring of pages begins anywhere.
+  if (p.window === undefined) places[1] = Math.min(places[1], length - 1);
   const table = Uint32Array.from(contents.page_table.values, (page) =>
     page === 0xffffffff ? page : page % pages,
   );

@@ -174,7 +174,18 @@ const WORTH_US = 5;
 /** Products of fewer microseconds are not split: rounds of few workgroups are shorter than full ones, which are what is known. */
 const LEAST_US = 25;
 
+/** What was chosen before, by all that it depends on: layers are alike, and plans of many lengths are made. */
+const chosen = new Map<string, Choice>();
+
 function choose(shape: MatrixShape): Choice {
+  const { plain, roped, tile, rows, K } = shape;
+  const key = [plain, roped, tile, tilesOf(shape), rows, K].join();
+  const known = chosen.get(key) ?? chooseAnew(shape);
+  chosen.set(key, known);
+  return known;
+}
+
+function chooseAnew(shape: MatrixShape): Choice {
   const timed = candidates(shape);
   const whole = least(timed.map((one) => choice(shape, one, undefined)));
   if (whole.us < LEAST_US) return whole;

@@ -109,7 +109,7 @@ function planDown(call: FfnCall, at: string): void {
 function planRouter(call: FfnCall, at: string): void {
   planLinear(call.plan, {
     ...denseRows(call, `${at}.gate`),
-    tiling: routerTiling(call.shape.tokens, call.shape),
+    tiling: routerTiling(call.shape.tokens, call.shape, matrixOf(call.layout, `${at}.gate`).rows),
     x: 'h',
     y: 'router_logits',
     gamma: call.gamma,

@@ -3,7 +3,7 @@ import { isPlain } from '../formats/index.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { Capabilities, Kernel } from '../kernels/kernel.ts';
 import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
-import { MATMUL_TILE, matmul } from '../kernels/matmul.ts';
+import { MATMUL_ROWS, MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
 import { EXPERT_ONLY, matrixUs } from '../kernels/matrix_layout.ts';
@@ -12,7 +12,7 @@ import { fitsRows, matvec_rows } from '../kernels/matvec_rows.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
 import { SUBGROUP_32_PARTS } from '../kernels/parts.ts';
 import { rmsnorm } from '../kernels/rmsnorm.ts';
-import { padRow, type WeightFormat } from '../tensor.ts';
+import { ceilDiv, padRow, type WeightFormat } from '../tensor.ts';
 import type { WeightMatrix } from '../weights/layout.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ShardGroup, shardGroups } from './shards.ts';
@@ -145,9 +145,14 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
 
-/** How the router is computed: its rows are too few to fill tiled products, and rounding might change its choice. */
-export function routerTiling(tokens: number, shape: TilingOf): Tiling {
-  return shape.deterministic ? FIXED_TILING : matvecTiling(tokens);
+/** Tiles of a router from which products through workgroup memory are faster: enough to occupy a large GPU. */
+const ROUTER_TILES = 64;
+
+/** How the router of so many experts is computed: never on matrix units, as rounding might change its choice. */
+export function routerTiling(tokens: number, shape: TilingOf, experts: number): Tiling {
+  if (shape.deterministic) return FIXED_TILING;
+  const tiles = ceilDiv(tokens, MATMUL_TILE) * ceilDiv(experts, MATMUL_ROWS);
+  return tiles < ROUTER_TILES ? matvecTiling(tokens) : { kernel: matmul, tile: MATMUL_TILE };
 }
 
 /** How expert layers are computed, by how many of the pairs an expert gets on average. */
