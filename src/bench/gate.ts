@@ -159,7 +159,8 @@ function splitSpots(p: LinearParams): Spot<LinearParams>[] {
 /**
  * The first token's first slice for the kernel over the cache, the whole of the first token where slices are joined.
  * Cache pages repeat, so the page table is folded onto the pages that a unit holds. Partial results are sums over a slice
- * that nothing has divided: their rounding grows with the square root of its positions.
+ * that nothing has divided: their rounding grows with the square root of its positions, and as much again of how often each
+ * of these comes.
  */
 function attentionSpot(
   p: AttentionParams,
@@ -184,7 +185,7 @@ function attentionSpot(
   return {
     params,
     values: { places, page_table: table, k_cache, v_cache: contents.v_cache.values },
-    slack: Math.max(1, Math.sqrt(length / TEST_SLICE)),
+    slack: Math.max(1, Math.sqrt(length / TEST_SLICE)) * Math.sqrt(Math.max(1, length / (pages * PAGE))),
   };
 }
 

@@ -12,8 +12,8 @@ export const PLAIN_CHUNK = 256;
 /** The same with them, at least and at most. */
 const MATRIX_CHUNK = { least: 512, most: 2048 } as const;
 
-/** Tokens of an expert that fill a tile, so that its weights are read for many of them. */
-const EACH_EXPERT = 64;
+/** Tokens of an expert that fill the largest tiles, so that its weights are read for many of them. */
+const EACH_EXPERT = 128;
 
 /** Prompt tokens per step where nobody says otherwise: with matrix units as many as fill the experts' tiles, on average. */
 export function promptChunk(config: ModelConfig, matrixUnits: boolean): number {
