@@ -10,7 +10,7 @@ import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.t
 export const PLAIN_CHUNK = 256;
 
 /** The same with them, at least and at most. */
-const MATRIX_CHUNK = { least: 512, most: 2048 } as const;
+const MATRIX_CHUNK = { least: 1024, most: 2048 } as const;
 
 /** Tokens of an expert that fill the largest tiles, so that its weights are read for many of them. */
 const EACH_EXPERT = 128;
