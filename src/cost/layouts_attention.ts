@@ -1,7 +1,7 @@
 /** Layouts of attention and of what prepares it. */
 import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
-import { type PrefillParams, prefillGroups, prefillRows } from '../kernels/mfa_prefill.ts';
+import { PREFILL_KEYS, type PrefillParams, prefillGroups, prefillRows } from '../kernels/mfa_prefill.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
 import { TILE, TILE_HEADS } from '../kernels/mfa_tile.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
@@ -18,9 +18,6 @@ const NARROW = 64;
 
 /** Slices that an invocation of mfa_combine has under way. */
 const COMBINE_AHEAD = 8;
-
-/** Positions of a tile of mfa_prefill. */
-const PREFILL_KEYS = 32;
 
 /** Columns of a key that count as one iteration of mfa_decode. */
 const COLUMNS = 16;

@@ -20,7 +20,7 @@ type Rows = 64 | 128;
 export type PrefillParams = QuadParams & { readonly rows?: Rows };
 
 /** Positions of a tile of keys; slices are a multiple of it. */
-const KEYS = 32;
+export const PREFILL_KEYS = 32;
 
 /** What tells whether the kernel is for a call. */
 type Heads = Pick<PrefillParams, 'heads' | 'kvHeads' | 'D' | 'kv' | 'rows'>;
@@ -128,7 +128,7 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
         heads,
         kvHeads,
       });
-    if (splitLen % KEYS !== 0) fail(`splitLen: a multiple of ${KEYS}`, splitLen);
+    if (splitLen % PREFILL_KEYS !== 0) fail(`splitLen: a multiple of ${PREFILL_KEYS}`, splitLen);
     if (splits > 1 && gates !== undefined) fail('no gates for parts of a context', { splits });
   },
   constants: (p) => ({

@@ -1,6 +1,6 @@
 /** RMSNorm with plain gamma, before tiled products and drafts (spec: z ⊙ gamma / sqrt(mean(z²) + eps)). */
 import { KernelError } from '../errors.ts';
-import { padRow } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface RmsNormParams {
@@ -13,6 +13,15 @@ export interface RmsNormParams {
   readonly yStride?: number;
   readonly yAt?: number;
   readonly eps: number;
+}
+
+/** Fewest and most invocations of a workgroup. */
+const WORKGROUP = { least: 32, most: 256 } as const;
+
+/** Invocations of a workgroup: no more than a row has groups of four elements, as idle ones wait at every barrier, too. */
+function workgroup({ K }: RmsNormParams): number {
+  const quads = ceilDiv(K, 4);
+  return Math.min(WORKGROUP.most, Math.max(WORKGROUP.least, 2 ** Math.ceil(Math.log2(quads))));
 }
 
 const yStride = (p: RmsNormParams): number => p.yStride ?? padRow(p.K);
@@ -38,7 +47,13 @@ export const rmsnorm: Kernel<RmsNormParams> = defineKernel<RmsNormParams>({
       );
     }
   },
-  constants: (p) => ({ K: p.K, X_STRIDE: p.xStride, Y_STRIDE: yStride(p), Y_AT: p.yAt ?? 0 }),
+  constants: (p) => ({
+    K: p.K,
+    X_STRIDE: p.xStride,
+    Y_STRIDE: yStride(p),
+    Y_AT: p.yAt ?? 0,
+    WG: workgroup(p),
+  }),
   uniforms: (p) => ({ eps: p.eps }),
   bindings: (p) => ({
     x: { type: 'f32', dims: [p.tokens, p.xStride], cols: p.K, use: 'in' },

@@ -17,6 +17,9 @@ import {
 import type { Plan } from './plan.ts';
 import { matrixOf } from './step.ts';
 
+/** Most rows of a sequence in a step that drafts: its last token, and as many drafts as a checkpoint has blocks. */
+const DRAFTING_ROWS = 4;
+
 /**
  * Block `block` over the rows of the step before, whose hidden states (of the trunk, or the block before) are in slot `h`
  * and whose places in `places`; slot `draft_ids` holds the token that is `block + 1` positions after each row's own. The
@@ -34,7 +37,9 @@ export function planDraft(
   picked: number,
 ): Plan {
   const layer = config.num_hidden_layers + block;
-  const step = beginStep(config, options, tokens, context, 'places');
+  // Of a step that drafts, every sequence has a few rows; of a prompt, one of many.
+  const prompts = tokens > DRAFTING_ROWS * picked;
+  const step = beginStep(config, options, tokens, context, 'places', prompts);
   const { plan, layout, shape } = step;
   plan.enter('attention', layer);
   planEmbedding(step, 'draft_ids', 'draft_embedding');

@@ -6,8 +6,8 @@ const K: u32 = 64u;         // width
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next
 const Y_STRIDE: u32 = 64u;  // the same of y
 const Y_AT: u32 = 0u;       // where a row's result starts
+const WG: u32 = 64u;        // invocations of a workgroup, a power of two
 
-const WG: u32 = 256u;
 const QUADS: u32 = (K + 3u) / 4u;
 const EACH: u32 = (QUADS + WG - 1u) / WG;  // groups of four elements of an invocation
 
