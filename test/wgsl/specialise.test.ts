@@ -5,7 +5,7 @@ import { KERNELS } from '../../src/kernels/index.ts';
 import { kernelWgsl } from '../../src/kernels/kernel.ts';
 import { specialise } from '../../src/wgsl/specialise.ts';
 
-const SIZES = { K: 1, X_STRIDE: 8, Y_STRIDE: 8, Y_AT: 0 };
+const SIZES = { K: 1, X_STRIDE: 8, Y_STRIDE: 8, Y_AT: 0, WG: 32 };
 
 describe('specialise', () => {
   it('replaces constants by name, keeps their types, and puts directives first', () => {
