@@ -1,8 +1,9 @@
 // Draws the rows of `step3 bench kernels --output FILE.jsonl` as an SVG: one bar per kernel and shape, in percent of the
 // read bandwidth that the same run measured. Of rows with one name the last is taken, for each adapter by itself.
 // Usage: node scripts/bench_plot.mjs FILE.jsonl OUT.svg
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { readRows } from './bench_rows.mjs';
 
 /**
  * What the plot reads of a row.
@@ -93,6 +94,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.error('usage: node scripts/bench_plot.mjs FILE.jsonl OUT.svg');
     process.exit(2);
   }
-  const lines = readFileSync(from, 'utf8').split('\n');
-  writeFileSync(to, await plot(lines.filter((line) => line !== '').map((line) => JSON.parse(line))));
+  writeFileSync(to, await plot(readRows(from)));
 }

@@ -1,13 +1,10 @@
 // Prints the rows of `step3 bench … --output FILE.jsonl` as Markdown tables, as docs/performance.md has them.
 // Of rows with the same name the last is taken.
 // Usage: node scripts/bench_table.mjs FILE.jsonl
-import { readFileSync } from 'node:fs';
+import { readRows } from './bench_rows.mjs';
 
 const [, , file] = process.argv;
-const rows = readFileSync(file, 'utf8')
-  .trim()
-  .split('\n')
-  .map((line) => JSON.parse(line));
+const rows = readRows(file);
 
 /** @param {number} value */
 const short = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));

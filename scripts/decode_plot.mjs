@@ -2,8 +2,9 @@
 // per model and batch, with the time that the step's bytes take at the measured read bandwidth drawn dashed below it.
 // Of rows with the same model, batch and context the last is taken.
 // Usage: node scripts/decode_plot.mjs FILE.jsonl OUT.svg [MODEL]
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { readRows } from './bench_rows.mjs';
 
 /**
  * What the plot reads of a row.
@@ -91,9 +92,6 @@ export async function plot(all, model) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , file, out, wanted] = process.argv;
-  const rows = readFileSync(file, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+  const rows = readRows(file);
   writeFileSync(out, await plot(rows, wanted ?? rows[rows.length - 1].model));
 }

@@ -1,8 +1,9 @@
 // Draws the rows of `step3 bench prefill --output FILE.jsonl` as an SVG: prompt tokens per second against the length of the
 // prompt, a line per number of tokens that a step takes. Of rows with the same model, prompt and chunk the last is taken.
 // Usage: node scripts/prefill_plot.mjs FILE.jsonl OUT.svg [MODEL]
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { readRows } from './bench_rows.mjs';
 
 /**
  * What the plot reads of a row.
@@ -56,9 +57,6 @@ export async function plot(all, model) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , file, out, wanted] = process.argv;
-  const rows = readFileSync(file, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+  const rows = readRows(file);
   writeFileSync(out, await plot(rows, wanted ?? rows[rows.length - 1].model));
 }

@@ -45,12 +45,13 @@ function attention(
   shape: Slices,
   heat: Heat = COLD,
   kv: (typeof PROBED_CACHES)[number] = 'f16',
+  prompt = false,
 ): ProbeShape {
   const [heads, D, batch, context, splitLen, kvHeads = 1, window] = shape;
   const seen = window === undefined ? `context ${context}` : `window ${window}`;
-  const label = kv === 'f16' ? '' : `, ${kv}`;
+  const label = `${kv === 'f16' ? '' : `, ${kv}`}${prompt ? ', one prompt' : ''}`;
   const name = `${heads} heads of ${D} on ${kvHeads}, batch ${batch}, ${seen} by ${splitLen}${label}`;
-  return probe(kernel, name, slices(shape, kv), heat);
+  return probe(kernel, name, slices(shape, kv, prompt), heat);
 }
 
 export function matrixAttention(): ProbeShape[] {
@@ -135,13 +136,9 @@ export function prefillAttention(): ProbeShape[] {
     [24, 256, 16, 3000, 320],
     [72, 128, 40, 9000, 384, 6, 700],
   ];
-  const chunk = (shape: Slices, kv: (typeof PROBED_CACHES)[number]) => {
-    const { kernel, shape: name, heat } = attention(mfa_prefill, shape, COLD, kv);
-    return probe(kernel, `${name}, one prompt`, slices(shape, kv, true), heat);
-  };
   return PROBED_CACHES.flatMap((kv) =>
     [whole, parts].flatMap((shapes) =>
-      shapes.slice(0, kv === 'f16' ? 4 : 3).map((shape) => chunk(shape, kv)),
+      shapes.slice(0, kv === 'f16' ? 4 : 3).map((shape) => attention(mfa_prefill, shape, COLD, kv, true)),
     ),
   );
 }

@@ -6,13 +6,13 @@ import { randomRows } from '../formats/random.ts';
 import type { KvFormat } from '../kernels/paged.ts';
 import { encodeValues, seededRandom } from '../kernels/verify.ts';
 import { cacheShape } from '../model/cache.ts';
-import { planDecode, planPrefill } from '../model/plans.ts';
+import { planDecode } from '../model/plans.ts';
 import type { Gpu } from '../runtime/device.ts';
 import { GpuExecutor } from '../runtime/gpu_executor.ts';
 import { loadFrequencies } from '../runtime/load.ts';
 import { Model } from '../runtime/model.ts';
 import { promptChunk } from '../runtime/prefill.ts';
-import { type SelfTestStore, selfTest, selfTestTokens } from '../runtime/selftest.ts';
+import { type SelfTestStore, selfTest, selfTestPrompts, selfTestTokens } from '../runtime/selftest.ts';
 import { isPlain, padRow } from '../tensor.ts';
 import { type ConvertTarget, targetFormats } from '../weights/convert_plan.ts';
 import { type FormatOf, shardName, weightLayout } from '../weights/layout.ts';
@@ -68,7 +68,7 @@ export async function syntheticModel(
   const executor = new GpuExecutor(gpu);
   try {
     const { maxContext, maxBatch, kv } = options;
-    const chunk = options.chunk ?? Math.min(maxContext, promptChunk(config, executor.caps.matrixUnits));
+    const chunk = options.chunk ?? promptChunk(config, executor.caps.matrixUnits, maxContext);
     if (maxContext > config.max_seq_len) {
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }
@@ -102,9 +102,7 @@ export async function syntheticModel(
     loadFrequencies(executor, config);
     const batches = selfTestTokens(planning.caps.matrixUnits, maxBatch);
     const steps = batches.map((batch) => planDecode(config, planning, batch, 1));
-    const chunks = selfTestTokens(planning.caps.matrixUnits, chunk).map((tokens) =>
-      planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
-    );
+    const chunks = selfTestPrompts(config, planning, chunk);
     await selfTest(executor, [plan, ...steps, ...chunks], options.selfTestStore);
     await executor.idle();
     return model;

@@ -67,8 +67,7 @@ function mfaTile(call: LaidOut): Layout {
 /** Workgroups that have as many rows each as several tokens have heads. */
 function mfaPrefill(call: LaidOut): Layout {
   const p = call.params as PrefillParams;
-  const tokens = { ...call, params: { ...p, tokens: 1 } };
-  const layout = slices(tokens, PREFILL_KEYS, prefillRows(p), 'matrix');
+  const layout = slices(call, PREFILL_KEYS, prefillRows(p), 'matrix');
   return {
     ...layout,
     workgroups: usedSlices(p, seenPositions(p)) * prefillGroups(p, p.tokens),

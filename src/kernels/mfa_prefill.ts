@@ -7,7 +7,7 @@ import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts
 import { kvHalfLibs, kvRowBytes } from './kv_cache.ts';
 import { attentionCheck, mfa_decode, seenPositions } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
-import { mfa_quad, type QuadParams } from './mfa_quad.ts';
+import { gatesCheck, mfa_quad, type QuadParams } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { contextSlices, OCCUPYING } from './slices.ts';
 
@@ -117,10 +117,11 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
   ],
   check(p) {
     attentionCheck('mfa_prefill', p);
+    gatesCheck('mfa_prefill', p);
     const fail = (expected: string, got: unknown): never => {
       throw new KernelError('mfa_prefill', `expected ${expected}, got ${JSON.stringify(got)}`);
     };
-    const { D, kv, heads, kvHeads, splits, splitLen, gates } = p;
+    const { D, kv, heads, kvHeads, splitLen } = p;
     if (prefillTokens(p) < 1)
       fail('D 64, 128 or 256, kv f16 or fp8 and the heads of a token in a workgroup', {
         D,
@@ -129,7 +130,6 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
         kvHeads,
       });
     if (splitLen % PREFILL_KEYS !== 0) fail(`splitLen: a multiple of ${PREFILL_KEYS}`, splitLen);
-    if (splits > 1 && gates !== undefined) fail('no gates for parts of a context', { splits });
   },
   constants: (p) => ({
     HEADS: p.heads,
@@ -140,7 +140,7 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
     WINDOW: p.window ?? 0,
     ...gateConstants(p.gates),
   }),
-  uniforms: (p, ...rest) => ({ ...mfa_decode.uniforms(p, ...rest), tokens: p.tokens }),
+  uniforms: (p) => ({ ...mfa_decode.uniforms(p), tokens: p.tokens }),
   workgroups: (p) => [p.splits, ceilDiv(p.tokens, prefillTokens(p)), p.kvHeads],
   cost(p) {
     const each = mfa_quad.cost(p);

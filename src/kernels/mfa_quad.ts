@@ -80,6 +80,12 @@ const FEW_LANES: Variant = {
 /** The same through workgroup memory. */
 const WORKGROUP: Variant = { ...PLAIN, name: 'workgroup', libs: ['lib/scores_workgroup'] };
 
+/** Gates are for whole contexts: those of parts are mfa_combine's. */
+export function gatesCheck(kernel: string, { splits, gates }: QuadParams): void {
+  if (splits > 1 && gates !== undefined)
+    throw new KernelError(kernel, `gates: expected none for parts of a context, got ${splits} splits`);
+}
+
 /** Workgroups of `group` heads that share a slice. */
 export function quadsOf(p: Pick<AttentionParams, 'heads' | 'kvHeads'>, group: Group = QUAD): number {
   return p.kvHeads * ceilDiv(p.heads / p.kvHeads, group);
@@ -133,11 +139,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
   ],
   check(p) {
     attentionCheck('mfa_quad', p);
-    if (p.splits > 1 && p.gates !== undefined)
-      throw new KernelError(
-        'mfa_quad',
-        `gates: expected none for parts of a context, got ${p.splits} splits`,
-      );
+    gatesCheck('mfa_quad', p);
     // Pages are asked for before it is known how much a query sees.
     if (p.splits * p.splitLen < seenPositions(p))
       throw new KernelError(

@@ -3,7 +3,7 @@ import { mtpBlocks } from '../config/index.ts';
 import { InputError } from '../errors.ts';
 import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { cacheShape } from '../model/cache.ts';
-import { type PlanOptions, planPrefill } from '../model/plans.ts';
+import type { PlanOptions } from '../model/plans.ts';
 import { type Checkpoint, openCheckpoint } from '../weights/checkpoint.ts';
 import { checkpointFormats, weightLayout } from '../weights/layout.ts';
 import { type FileSource, memorySource, withTexts } from '../weights/source.ts';
@@ -16,7 +16,7 @@ import { GpuExecutor } from './gpu_executor.ts';
 import { type LoadProgress, loadWeights } from './load.ts';
 import { Model } from './model.ts';
 import { promptChunk } from './prefill.ts';
-import { type SelfTestStore, selfTest, selfTestTokens } from './selftest.ts';
+import { type SelfTestStore, selfTest, selfTestPrompts } from './selftest.ts';
 import { loadTokenizer, type TextCodec } from './text.ts';
 
 /** Options of {@link loadModel}. */
@@ -35,7 +35,7 @@ export interface LoadOptions {
   readonly maxContext?: number | undefined;
   /** Most sequences at a time. Default 1. */
   readonly maxBatch?: number | undefined;
-  /** Prompt tokens per prefill step. Default {@link promptChunk}, at most the context. */
+  /** Prompt tokens per prefill step. Default {@link promptChunk}. */
   readonly chunk?: number | undefined;
   /**
    * Multi-token-prediction blocks to load, for generations that draft up to so many tokens at a time. Default 0.
@@ -140,7 +140,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     executor = await openExecutor(options);
     const deterministic = options.deterministic ?? false;
     const matrixUnits = executor.caps.matrixUnits && options.matrixUnits !== false;
-    const chunk = options.chunk ?? Math.min(maxContext, promptChunk(config, matrixUnits && !deterministic));
+    const chunk = options.chunk ?? promptChunk(config, matrixUnits && !deterministic, maxContext);
     const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,
@@ -160,9 +160,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const warm = model.decodePlan(1, 1);
     if (executor instanceof GpuExecutor && options.selfTest !== false) {
       const most = Math.max(chunk, maxBatch, draft + 1);
-      const others = selfTestTokens(matrixUnits, most).map((tokens) =>
-        planPrefill(config, planning, tokens, Math.min(tokens, maxContext), { kind: 'none' }),
-      );
+      const others = selfTestPrompts(config, planning, most);
       await selfTest(executor, [(await warm).plan, ...others], options.selfTestStore);
     }
     await Promise.all([loadWeights(executor, checkpoint, layout, options.onProgress), warm]);

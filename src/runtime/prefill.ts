@@ -15,12 +15,15 @@ const MATRIX_CHUNK = { least: 1024, most: 2048 } as const;
 /** Tokens of an expert that fill the largest tiles, so that its weights are read for many of them. */
 const EACH_EXPERT = 128;
 
-/** Prompt tokens per step where nobody says otherwise: with matrix units as many as fill the experts' tiles, on average. */
-export function promptChunk(config: ModelConfig, matrixUnits: boolean): number {
-  if (!matrixUnits) return PLAIN_CHUNK;
+/**
+ * Prompt tokens per step where nobody says otherwise, no more than the context: with matrix units as many as fill the experts'
+ * tiles, on average.
+ */
+export function promptChunk(config: ModelConfig, matrixUnits: boolean, maxContext: number): number {
+  if (!matrixUnits) return Math.min(maxContext, PLAIN_CHUNK);
   const { least, most } = MATRIX_CHUNK;
   const wanted = (EACH_EXPERT * config.moe_num_experts) / config.moe_top_k;
-  return Math.min(most, Math.max(least, 2 ** Math.round(Math.log2(wanted))));
+  return Math.min(maxContext, most, Math.max(least, 2 ** Math.round(Math.log2(wanted))));
 }
 
 /** A prompt token with its sequence and position. */

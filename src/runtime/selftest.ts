@@ -1,8 +1,10 @@
 /** Checks the kernels of plans against their references on the adapter at hand, before it is trusted with a model. */
+import type { ModelConfig } from '../config/index.ts';
 import { KernelError } from '../errors.ts';
 import { type AnyKernel, kernelWgsl, type Variant } from '../kernels/kernel.ts';
 import { compare, expected, makeCase } from '../kernels/verify.ts';
 import type { Plan } from '../model/plan.ts';
+import { type PlanOptions, planPrefill } from '../model/plans.ts';
 import { VERSION } from '../version.ts';
 import type { GpuExecutor } from './gpu_executor.ts';
 import { runKernel } from './run_kernel.ts';
@@ -41,6 +43,14 @@ export function selfTestTokens(matrixUnits: boolean, most: number): number[] {
   const found: number[] = [];
   for (let tokens = 2; tokens < last; tokens *= 2) found.push(tokens);
   return last > 1 ? [...found, last] : found;
+}
+
+/** Plans of chunks of a prompt, up to `most` tokens, whose kernels are to be tested beside those of a single token. */
+export function selfTestPrompts(config: ModelConfig, planning: PlanOptions, most: number): Plan[] {
+  const { caps, cache } = planning;
+  return selfTestTokens(caps.matrixUnits, most).map((tokens) =>
+    planPrefill(config, planning, tokens, Math.min(tokens, cache.maxContext), { kind: 'none' }),
+  );
 }
 
 /**

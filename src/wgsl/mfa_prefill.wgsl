@@ -1,10 +1,10 @@
 // Attention of neighbouring tokens of a prompt on matrix units: query heads of 64, 128 or 256 elements, several to a KV head,
 // over a cache of 16 or 8 bits.
 //
-// Workgroup (slice, group of tokens, KV head): ROWS rows, each a query head of one of TOKENS tokens, so that all of them read the
-// keys and values of their KV head once, 32 positions at a time. Tokens of a group that do not follow each other in one sequence
-// take their turns (runs), with keys and values of their own; rows of other runs have no weights there. Each row sees positions of its own:
-// up to its token's, within its window, within its slice. Eight subgroups:
+// Workgroup (slice, group of tokens, KV head): ROWS rows, each a query head of one of TOKENS tokens, so that all of them read
+// the keys and values of their KV head once, 32 positions at a time. Tokens of a group that do not follow each other in one
+// sequence take their turns (runs), with keys and values of their own; rows of other runs have no weights there. Each row sees
+// positions of its own: up to its token's, within its window, within its slice. Eight subgroups:
 //   1. the next keys and values are fetched while the present ones, staged as binary16, are worked on;
 //   2. scores Q Kᵀ (f32), in units of powers of two: a quarter of the rows by 16 of the keys for a subgroup;
 //   3. softmax: EACH invocations per row; weights are relative to a reference that only moves when a score exceeds it by
@@ -13,8 +13,8 @@
 // Binary16 is staged eight elements at a time, as words: matrices are loaded from arrays of any numeric type, in whose
 // elements offset and stride count.
 //
-// Library files give Queries with load_queries and put_scores (prefill_queries); fetch_k, fetch_v and halves (kv_half_*); first_seen, page_index and page_row (positions); slice_length
-// (slices); gate (gate_*); store_head (attend_*).
+// Library files give Queries with load_queries and put_scores (prefill_queries); fetch_k, fetch_v and halves (kv_half_*);
+// first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_head (attend_*).
 //
 // Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
 // compiler sees their bounds: see matmul_matrix.wgsl.
