@@ -44,8 +44,10 @@ export function percentile(values: readonly number[], p: number): number | undef
 /** What a generation measured. */
 export interface Speed {
   readonly prompt_tokens: number;
+  /** Those of them that an earlier generation had left in the cache. */
+  readonly cached_tokens: number;
   readonly new_tokens: number;
-  /** Prompt tokens over the time until the first new token. */
+  /** Other prompt tokens over the time until the first new token. */
   readonly prefill_tokens_per_second: number | undefined;
   /** New tokens after the first of each sequence, over the time of the decoding steps. */
   readonly decode_tokens_per_second: number | undefined;
@@ -61,8 +63,9 @@ export function speed(summary: GenerateSummary): Speed {
   const decoded = summary.newTokens - summary.finish.length;
   return {
     prompt_tokens: summary.promptTokens,
+    cached_tokens: summary.cachedTokens,
     new_tokens: summary.newTokens,
-    prefill_tokens_per_second: rate(summary.promptTokens, summary.prefillMs),
+    prefill_tokens_per_second: rate(summary.promptTokens - summary.cachedTokens, summary.prefillMs),
     decode_tokens_per_second: decoded > 0 ? rate(decoded, decodeMs) : undefined,
     tpot_median_ms: single ? percentile(summary.stepMs, 50) : undefined,
     tpot_p99_ms: single ? percentile(summary.stepMs, 99) : undefined,

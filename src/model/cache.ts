@@ -22,6 +22,8 @@ export interface RingShape {
   readonly pagesEach: number;
   /** Pages that all sequences share. */
   readonly pages: number;
+  /** Positions that the widest window holds, the one that looks back included. */
+  readonly window: number;
 }
 
 /**
@@ -42,6 +44,7 @@ export function cacheShape(
   );
   const shape = { sequences, maxContext, pages: each * sequences, kv };
   if (windows.length === 0) return shape;
-  const pagesEach = Math.min(each, ceilDiv(Math.max(...windows) - 1 + together, PAGE));
-  return { ...shape, ring: { pagesEach, pages: pagesEach * sequences } };
+  const window = Math.max(...windows);
+  const pagesEach = Math.min(each, ceilDiv(window - 1 + together, PAGE));
+  return { ...shape, ring: { pagesEach, pages: pagesEach * sequences, window } };
 }

@@ -3,7 +3,7 @@ import { InputError } from '../errors.ts';
 import { Pace } from '../model/pace.ts';
 import type { PreparedPlan } from './executor.ts';
 import type { Model } from './model.ts';
-import type { SequencePages } from './pages.ts';
+import type { ResumedPages, SequencePages } from './pages.ts';
 import { feedPrompts, type PromptToken, prepareChunk, promptTokens, writeSequences } from './prefill.ts';
 import { encodeSampling, type SamplingOptions } from './sampling.ts';
 import { Drafter, type DraftFigures } from './speculate.ts';
@@ -22,6 +22,12 @@ export interface GenerateOptions extends SamplingOptions {
    * The result is that of greedy decoding, so sampling options must be those. Default 0.
    */
   readonly draft?: number | undefined;
+  /**
+   * Leave keys and values in the cache for the next such generation, and compute only what an earlier one has not left: for
+   * prompts that grow, as those of a conversation do. One prompt at a time. Reading with other kernels rounds differently, so
+   * only a deterministic model gives the same bits with and without. Default false.
+   */
+  readonly cachePrompt?: boolean | undefined;
   /** Ends the generation early. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -45,6 +51,8 @@ export interface GeneratedToken {
 /** Closing figures. */
 export interface GenerateSummary {
   readonly promptTokens: number;
+  /** Those of them whose keys and values an earlier generation had left. */
+  readonly cachedTokens: number;
   readonly newTokens: number;
   /** Milliseconds from the start until the first new token was on the host. */
   readonly prefillMs: number;
@@ -63,6 +71,8 @@ interface Sequence {
   readonly prompt: readonly number[];
   /** The prompt and the tokens that were taken. */
   readonly text: number[];
+  /** Positions that its pages have been written at, from 0 on. */
+  written: number;
   readonly finished: boolean;
   /** Positions that its pages hold. */
   readonly limit: number;
@@ -78,13 +88,19 @@ export async function* generate(
   options: GenerateOptions,
 ): Generated {
   const sequences = open(model, prompts, options);
-  const { draft = 0 } = options;
+  const { draft = 0, cachePrompt = false } = options;
   const release = await model.exclusive();
-  const owned: SequencePages[] = [];
+  const owned: ResumedPages[] = [];
+  let filled = false;
   try {
-    // A step that verifies drafts may go beyond the last position that is wanted.
-    for (const sequence of sequences) owned.push(model.pages.take(sequence.limit + draft));
-    const tokens = promptTokens(prompts);
+    for (const { prompt, limit } of sequences) {
+      // A step that verifies drafts may go beyond the last position that is wanted.
+      const positions = limit + draft;
+      if (cachePrompt) owned.push(model.pages.resume(prompt, positions, draft));
+      else owned.push({ pages: model.pages.take(positions), cached: 0 });
+    }
+    const cached = owned.map((own) => own.cached);
+    const tokens = promptTokens(prompts, cached);
     const drafter = draft === 0 ? undefined : new Drafter(model, draft, sequences);
     await compile(model, sequences, tokens, drafter);
     const start = performance.now();
@@ -92,10 +108,12 @@ export async function* generate(
     const deliver = (s: number, token: number): GeneratedToken | undefined => {
       const sequence = sequences[s];
       if (sequence.finish !== undefined) return undefined;
+      if (drafter === undefined) sequence.text.push(token);
       return take(sequence, s, token, stops, options, performance.now() - start);
     };
 
     const first = await prefill(model, sequences, tokens, owned, options, drafter);
+    filled = true;
     const prefillMs = performance.now() - start;
     for (const [s, token] of first.entries()) {
       const event = deliver(s, token);
@@ -116,6 +134,7 @@ export async function* generate(
     }
     return {
       promptTokens: prompts.reduce((sum, prompt) => sum + prompt.length, 0),
+      cachedTokens: cached.reduce((sum, count) => sum + count, 0),
       newTokens: sequences.reduce((sum, s) => sum + s.produced, 0),
       prefillMs,
       stepMs,
@@ -123,9 +142,19 @@ export async function* generate(
       ...(drafter === undefined ? {} : { drafts: drafter.figures }),
     };
   } finally {
-    for (const pages of owned) model.pages.release(pages);
+    for (const [s, { pages }] of owned.entries()) {
+      if (filled && cachePrompt) leave(model, sequences[s], pages, draft);
+      else model.pages.release(pages);
+    }
     release();
   }
+}
+
+/** Leaves what a sequence has read and said to later prompts. */
+function leave(model: Model, { text, written }: Sequence, pages: SequencePages, draft: number): void {
+  // The last token may not have been computed, only chosen; drafts behind it were, and rejected.
+  const tokens = text.slice(0, -1);
+  model.pages.keep({ pages, tokens, written: draft > 0 ? tokens.length + draft : written, draft });
 }
 
 function open(model: Model, prompts: readonly (readonly number[])[], options: GenerateOptions): Sequence[] {
@@ -137,6 +166,9 @@ function open(model: Model, prompts: readonly (readonly number[])[], options: Ge
   }
   if (stop.length > 0 && model.tokenizer === undefined) {
     throw new InputError('stop', 'no stop strings, since the checkpoint has no tokenizer.json', stop);
+  }
+  if (options.cachePrompt === true && prompts.length > 1) {
+    throw new InputError('cachePrompt', 'one prompt', `${prompts.length} prompts`);
   }
   encodeSampling(options);
   const { draft = 0, temperature = 0, repetitionPenalty = 1 } = options;
@@ -151,6 +183,7 @@ function open(model: Model, prompts: readonly (readonly number[])[], options: Ge
     return {
       prompt,
       text: [...prompt],
+      written: prompt.length,
       get finished() {
         return this.finish !== undefined;
       },
@@ -211,14 +244,14 @@ async function prefill(
   model: Model,
   sequences: readonly Sequence[],
   tokens: readonly PromptToken[],
-  pages: readonly SequencePages[],
+  owned: readonly ResumedPages[],
   options: GenerateOptions,
   drafter: Drafter | undefined,
 ): Promise<number[]> {
   writeSequences(
     model,
     sequences.map(({ prompt }) => prompt),
-    pages,
+    owned.map(({ pages }) => pages),
     options,
   );
   const read = { slot: 'next_tokens', bytes: sequences.length * 4 };
@@ -328,6 +361,7 @@ async function* decode(
   } finally {
     // Results of steps that ran ahead of the end are not wanted, but their buffers must come back.
     await Promise.allSettled(queue);
+    for (const [s, sequence] of sequences.entries()) sequence.written = position[s];
   }
 }
 

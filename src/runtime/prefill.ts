@@ -35,10 +35,15 @@ export interface PromptToken {
   readonly last: boolean;
 }
 
-/** All tokens of all prompts, sequence after sequence. */
-export function promptTokens(prompts: readonly (readonly number[])[]): PromptToken[] {
+/** The tokens of all prompts, sequence after sequence; of each without the first ones that are `cached`. */
+export function promptTokens(
+  prompts: readonly (readonly number[])[],
+  cached: readonly number[] = [],
+): PromptToken[] {
   return prompts.flatMap((tokens, sequence) =>
-    tokens.map((token, position) => ({ token, sequence, position, last: position === tokens.length - 1 })),
+    tokens
+      .map((token, position) => ({ token, sequence, position, last: position === tokens.length - 1 }))
+      .slice(cached[sequence] ?? 0),
   );
 }
 

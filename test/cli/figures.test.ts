@@ -23,7 +23,8 @@ describe('figures', () => {
 
   it('the first token of a sequence belongs to prefill, the others to decode', () => {
     const summary = {
-      promptTokens: 100,
+      promptTokens: 130,
+      cachedTokens: 30,
       newTokens: 6,
       prefillMs: 50,
       stepMs: [10, 30],

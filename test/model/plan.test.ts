@@ -279,7 +279,7 @@ describe('plans', () => {
     for (const name of ['step3', 'step35-flash'] as const) {
       const whole = PRESETS[name];
       const plans = (['f16', 'fp8'] as const).map((kv) => {
-        const ring = { pagesEach: 9, pages: 36 };
+        const ring = { pagesEach: 9, pages: 36, window: 512 };
         const cache = { sequences: 4, maxContext: 1024, pages: 64, ring, kv };
         const layout = weightLayout(whole, () => ({ format: 'bf16' }), 2 ** 33);
         const caps = { ...BASELINE, maxBindingBytes: 2 ** 33 };

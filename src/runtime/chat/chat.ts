@@ -7,7 +7,7 @@ import type { ChatMessage, ToolCall } from './messages.ts';
 import { type ChatEvent, ChatStream } from './stream.ts';
 import type { PromptOptions } from './template.ts';
 
-/** Options of {@link chat}. */
+/** Options of {@link chat}. Here `cachePrompt` is on by default, so that a turn reads only what is new since the last one. */
 export interface ChatOptions extends GenerateOptions, PromptOptions {}
 
 /** The whole turn. */
@@ -61,6 +61,7 @@ export async function* chat(model: Model, messages: readonly ChatMessage[], opti
   let stopped = false;
   const generated = model.generate(tokenizer.encodePrompt(prompt), {
     ...generating,
+    cachePrompt: options.cachePrompt ?? true,
     stop: [],
     stopTokens,
     signal,

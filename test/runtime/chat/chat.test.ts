@@ -49,6 +49,7 @@ async function scripted(says: string) {
       }
       return {
         promptTokens: prompt.length,
+        cachedTokens: 0,
         newTokens: tokens.length,
         prefillMs: 1,
         stepMs: [],
