@@ -2,7 +2,7 @@
 import { InputError } from '../errors.ts';
 import { Pace } from '../model/pace.ts';
 import type { PreparedPlan } from './executor.ts';
-import type { Model } from './model.ts';
+import { awaitedLater, type Model, PLANNED_AHEAD } from './model.ts';
 import type { ResumedPages, SequencePages } from './pages.ts';
 import { feedPrompts, type PromptToken, prepareChunk, promptTokens, writeSequences } from './prefill.ts';
 import { encodeSampling, type SamplingOptions } from './sampling.ts';
@@ -346,6 +346,8 @@ async function* decode(
         queue.push(model.steps(plans, read));
         for (let s = 0; s < B; s++) position[s] += plans.length;
       }
+      const furthest = Math.max(...sequences.map((s, i) => Math.min(s.limit, position[i] + PLANNED_AHEAD)));
+      awaitedLater(model.decodePlan(B, furthest));
       const next = queue.shift();
       if (next === undefined) break;
       const steps = await next;

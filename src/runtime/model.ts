@@ -17,6 +17,12 @@ import type { TextCodec } from './text.ts';
 /** Plans kept ready; each holds bind groups and a small uniform buffer. */
 const MAX_PLANS = 24;
 
+/**
+ * Positions ahead of which plans of steps are made, so that none waits for its kernels: at 0.2 ms a token, what it takes to
+ * compile one. @internal
+ */
+export const PLANNED_AHEAD = 256;
+
 /** A model on a device. Operations run one after another; a second call waits for the first. */
 export class Model {
   readonly config: ModelConfig;
@@ -224,8 +230,8 @@ export class Model {
   }
 }
 
-/** Callers keep several steps under way; one that fails while they wait for another is still theirs to handle. */
-function awaitedLater<T>(result: Promise<T>): Promise<T> {
+/** For what is begun and needed later: if it fails before somebody waits for it, that is no unhandled rejection. @internal */
+export function awaitedLater<T>(result: Promise<T>): Promise<T> {
   result.catch(() => undefined);
   return result;
 }

@@ -2,7 +2,7 @@
  * Speculative decoding: multi-token-prediction blocks draft the next tokens, one step of the trunk over all of them
  * verifies, and the drafts that greedy decoding would have chosen too are kept, with one token more from the trunk.
  */
-import type { Model } from './model.ts';
+import { awaitedLater, type Model, PLANNED_AHEAD } from './model.ts';
 import { encodeSampling, OPTION_WORDS } from './sampling.ts';
 
 /** How many drafted tokens were verified, and how many of them were kept. */
@@ -22,6 +22,8 @@ export interface DraftedSequence {
   /** Its tokens so far; the last one's keys and values are not yet in the cache. */
   readonly text: number[];
   readonly finished: boolean;
+  /** Positions that it may come to have. */
+  readonly limit: number;
 }
 
 /**
@@ -54,12 +56,8 @@ export class Drafter {
 
   /** Makes the first plans, and the inputs that stay the same. `longest`: positions of the longest prompt. */
   async prepare(longest: number): Promise<void> {
-    const rows = this.#sequences.length * (this.#count + 1);
-    const context = longest + this.#count + 1;
-    await this.#model.prefillPlan(rows, context, { kind: 'greedy' });
-    for (let block = 0; block < this.#count; block++) {
-      await this.#model.draftPlan(block, rows, context, this.#sequences.length);
-    }
+    const rows = this.#rows;
+    await this.#plans(longest + this.#count + 1);
     const options = new Uint32Array(rows * OPTION_WORDS);
     for (let row = 0; row < rows; row++) options.set(encodeSampling({}), row * OPTION_WORDS);
     this.#model.write('greedy_options', options);
@@ -67,6 +65,19 @@ export class Drafter {
       'greedy_rows',
       Array.from({ length: rows }, (_, row) => row),
     );
+  }
+
+  /** Rows of a step that verifies. */
+  get #rows(): number {
+    return this.#sequences.length * (this.#count + 1);
+  }
+
+  /** The plans of steps whose positions are all below `context`. */
+  async #plans(context: number): Promise<void> {
+    await this.#model.prefillPlan(this.#rows, context, { kind: 'greedy' });
+    for (let block = 0; block < this.#count; block++) {
+      await this.#model.draftPlan(block, this.#rows, context, this.#sequences.length);
+    }
   }
 
   /**
@@ -121,7 +132,10 @@ export class Drafter {
       'places',
       rows.flatMap(({ sequence, position }) => [sequence, position]),
     );
-    const greedy = await model.step(plan, { slot: 'greedy_tokens', bytes: rows.length * 4 });
+    const verified = model.step(plan, { slot: 'greedy_tokens', bytes: rows.length * 4 });
+    const limit = Math.max(...this.#sequences.map((s) => s.limit)) + count;
+    awaitedLater(this.#plans(Math.min(limit, context + PLANNED_AHEAD)));
+    const greedy = await verified;
     const picks: number[] = [];
     const added = this.#sequences.map(({ text, finished }, sequence) => {
       const row = sequence * (count + 1);

@@ -164,6 +164,34 @@ for (const device of ['gpu', 'cpu'] as const) {
       model.dispose();
     });
 
+    it('plans of longer contexts are made before a step needs them, and only where one may', async () => {
+      const { model } = await load({ maxContext: 512 });
+      try {
+        const prompt = Array.from({ length: 240 }, (_, i) => i % 100);
+        const { calls } = vi.spyOn(model.executor, 'prepare').mock;
+        let produced = 0;
+        const made: number[] = [];
+        for (const [maxTokens, plans] of [
+          [16, 0],
+          [24, 1],
+        ]) {
+          calls.length = 0;
+          made.length = 0;
+          produced = 0;
+          for await (const _ of model.generate(prompt, { maxTokens, stopTokens: [] })) {
+            produced++;
+            made.push(calls.filter(([plan]) => plan.tokens === 1).length);
+          }
+          expect(produced).toBe(maxTokens);
+          // The first token comes from the prompt, the second from the first step, behind which the other plan was begun.
+          expect(made.at(-1)).toBe(plans);
+          expect(made[1]).toBe(plans);
+        }
+      } finally {
+        model.dispose();
+      }
+    });
+
     it('leaving the loop early frees the pages', async () => {
       const { golden, model } = await load();
       for await (const _ of model.generate(golden.tokens, { maxTokens: 30, stopTokens: [] })) break;
