@@ -135,101 +135,87 @@ const OPTIONS: LoadOptions = {
 };
 
 describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)('turns of %s', (name) => {
-  const open = async (options: LoadOptions = {}) => {
-    const { source } = await readGolden(name);
-    return loadModel(source, { ...OPTIONS, ...options });
-  };
-
-  it('read only what is new, and say the same', async () => {
-    const model = await open();
-    try {
-      let prompt = text(50, 37);
-      let left = 0;
-      for (const added of [20, 1, 70]) {
-        const fresh = await collect(model, prompt, {});
-        expect(fresh.summary.cachedTokens).toBe(0);
-        const { tokens, summary } = await collect(model, prompt, { cachePrompt: true });
-        expect(tokens).toEqual(fresh.tokens);
-        expect(summary).toMatchObject({ promptTokens: prompt.length, cachedTokens: left });
-        prompt = [...prompt, ...tokens];
-        left = prompt.length - 1;
-        prompt.push(...text(added, 91));
+  const turns = (what: string, run: (model: Model) => Promise<void>, options: LoadOptions = {}) =>
+    it(what, async () => {
+      const { source } = await readGolden(name);
+      const model = await loadModel(source, { ...OPTIONS, ...options });
+      try {
+        await run(model);
+      } finally {
+        model.dispose();
       }
-    } finally {
-      model.dispose();
-    }
-  });
+    });
 
-  it('feed no token that is there already', async () => {
-    const model = await open();
-    try {
-      const prompt = text(50, 37);
-      const { tokens } = await collect(model, prompt, { cachePrompt: true });
-      const fed: number[] = [];
-      const plan = model.prefillPlan.bind(model);
-      model.prefillPlan = (count, context, rows) => {
-        fed.push(count);
-        return plan(count, context, rows);
-      };
-      await collect(model, [...prompt, ...tokens, ...text(40, 5)], { cachePrompt: true });
-      // The first chunk is planned twice, once so that no figure includes it; 41 tokens: the last one said was not computed.
-      expect(fed).toEqual([16, 16, 16, 9]);
-    } finally {
-      model.dispose();
-    }
-  });
-
-  it('go back to where they part, and give up where a ring has lost that', async () => {
-    const model = await open();
-    try {
-      const prompt = text(200, 37);
-      await collect(model, prompt, { cachePrompt: true });
-      // A ring holds the last 64 of the 211 positions that were written: what 120 looks back at is gone.
-      const windows = model.pages.ring.pages > 0;
-      for (const [common, cached] of [
-        [190, 190],
-        [120, windows ? 0 : 120],
-      ]) {
-        const parted = [...prompt.slice(0, common), ...text(30, 11)];
-        const { tokens, summary } = await collect(model, parted, { cachePrompt: true });
-        expect(summary.cachedTokens).toBe(cached);
-        expect(tokens).toEqual((await collect(model, parted, {})).tokens);
-        await collect(model, prompt, { cachePrompt: true });
-      }
-    } finally {
-      model.dispose();
-    }
-  });
-
-  it('go on after one that nobody listened to until its end, and one that was aborted', async () => {
-    const model = await open();
-    try {
-      let prompt = text(50, 37);
-      const said: number[] = [];
-      const options = { cachePrompt: true, stopTokens: [], maxTokens: 60 };
-      for await (const { token } of model.generate(prompt, options)) {
-        said.push(token);
-        if (said.length === 5) break;
-      }
-      prompt = [...prompt, ...said, ...text(4, 3)];
-      const stop = new AbortController();
-      const heard: number[] = [];
-      for await (const { token } of model.generate(prompt, { ...options, signal: stop.signal })) {
-        heard.push(token);
-        stop.abort();
-      }
-      prompt = [...prompt, ...heard, ...text(4, 5)];
+  turns('read only what is new, and say the same', async (model) => {
+    let prompt = text(50, 37);
+    let left = 0;
+    for (const added of [20, 1, 70]) {
+      const fresh = await collect(model, prompt, {});
+      expect(fresh.summary.cachedTokens).toBe(0);
       const { tokens, summary } = await collect(model, prompt, { cachePrompt: true });
-      expect(summary.cachedTokens).toBe(prompt.length - 4 - 1);
-      expect(tokens).toEqual((await collect(model, prompt, {})).tokens);
-    } finally {
-      model.dispose();
+      expect(tokens).toEqual(fresh.tokens);
+      expect(summary).toMatchObject({ promptTokens: prompt.length, cachedTokens: left });
+      prompt = [...prompt, ...tokens];
+      left = prompt.length - 1;
+      prompt.push(...text(added, 91));
     }
   });
 
-  it('give their pages to others that need them', async () => {
-    const model = await open({ maxBatch: 1 });
-    try {
+  turns('feed no token that is there already', async (model) => {
+    const prompt = text(50, 37);
+    const { tokens } = await collect(model, prompt, { cachePrompt: true });
+    const fed: number[] = [];
+    const plan = model.prefillPlan.bind(model);
+    model.prefillPlan = (count, context, rows) => {
+      fed.push(count);
+      return plan(count, context, rows);
+    };
+    await collect(model, [...prompt, ...tokens, ...text(40, 5)], { cachePrompt: true });
+    // The first chunk is planned twice, once so that no figure includes it; 41 tokens: the last one said was not computed.
+    expect(fed).toEqual([16, 16, 16, 9]);
+  });
+
+  turns('go back to where they part, and give up where a ring has lost that', async (model) => {
+    const prompt = text(200, 37);
+    await collect(model, prompt, { cachePrompt: true });
+    // A ring holds the last 64 of the 211 positions that were written: what 120 looks back at is gone.
+    const windows = model.pages.ring.pages > 0;
+    for (const [common, cached] of [
+      [190, 190],
+      [120, windows ? 0 : 120],
+    ]) {
+      const parted = [...prompt.slice(0, common), ...text(30, 11)];
+      const { tokens, summary } = await collect(model, parted, { cachePrompt: true });
+      expect(summary.cachedTokens).toBe(cached);
+      expect(tokens).toEqual((await collect(model, parted, {})).tokens);
+      await collect(model, prompt, { cachePrompt: true });
+    }
+  });
+
+  turns('go on after one that nobody listened to until its end, and one that was aborted', async (model) => {
+    let prompt = text(50, 37);
+    const said: number[] = [];
+    const options = { cachePrompt: true, stopTokens: [], maxTokens: 60 };
+    for await (const { token } of model.generate(prompt, options)) {
+      said.push(token);
+      if (said.length === 5) break;
+    }
+    prompt = [...prompt, ...said, ...text(4, 3)];
+    const stop = new AbortController();
+    const heard: number[] = [];
+    for await (const { token } of model.generate(prompt, { ...options, signal: stop.signal })) {
+      heard.push(token);
+      stop.abort();
+    }
+    prompt = [...prompt, ...heard, ...text(4, 5)];
+    const { tokens, summary } = await collect(model, prompt, { cachePrompt: true });
+    expect(summary.cachedTokens).toBe(prompt.length - 4 - 1);
+    expect(tokens).toEqual((await collect(model, prompt, {})).tokens);
+  });
+
+  turns(
+    'give their pages to others that need them',
+    async (model) => {
       const prompt = text(200, 37);
       await collect(model, prompt, { cachePrompt: true });
       expect(model.pages.whole.free).toBe(0);
@@ -237,16 +223,13 @@ describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)(
       expect(model.pages.whole.free).toBe(4);
       expect(model.pages.ring.free).toBe(model.pages.ring.pages);
       expect((await collect(model, prompt, { cachePrompt: true })).summary.cachedTokens).toBe(0);
-    } finally {
-      model.dispose();
-    }
-  });
+    },
+    { maxBatch: 1 },
+  );
 
-  it('are for one prompt at a time', async () => {
-    const model = await open();
+  turns('are for one prompt at a time', async (model) => {
     const run = model.generateBatch([[1], [2]], { cachePrompt: true });
     await expect(run.next()).rejects.toThrow(/cachePrompt/);
-    model.dispose();
   });
 });
 
