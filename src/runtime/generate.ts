@@ -1,8 +1,9 @@
 /** Generation: prefill in chunks, then decoding steps that feed themselves, several in flight. */
 import { InputError } from '../errors.ts';
 import { Pace } from '../model/pace.ts';
+import { PlansAhead } from './ahead.ts';
 import type { PreparedPlan } from './executor.ts';
-import { awaitedLater, type Model, PLANNED_AHEAD } from './model.ts';
+import type { Model } from './model.ts';
 import type { ResumedPages, SequencePages } from './pages.ts';
 import { feedPrompts, type PromptToken, prepareChunk, promptTokens, writeSequences } from './prefill.ts';
 import { encodeSampling, type SamplingOptions } from './sampling.ts';
@@ -327,6 +328,8 @@ async function* decode(
   const position = sequences.map((s) => s.prompt.length);
   const queue: Promise<Uint32Array[]>[] = [];
   const pace = new Pace(model.executor.depth);
+  const ahead = new PlansAhead(model, (context) => model.decodePlan(B, context));
+  const limit = Math.max(...sequences.map((s) => s.limit));
   const running = () => sequences.some((s) => s.finish === undefined);
   /** Steps that some sequence may still need. */
   const needed = () =>
@@ -346,8 +349,7 @@ async function* decode(
         queue.push(model.steps(plans, read));
         for (let s = 0; s < B; s++) position[s] += plans.length;
       }
-      const furthest = Math.max(...sequences.map((s, i) => Math.min(s.limit, position[i] + PLANNED_AHEAD)));
-      awaitedLater(model.decodePlan(B, furthest));
+      ahead.begin(Math.max(...position), limit);
       const next = queue.shift();
       if (next === undefined) break;
       const steps = await next;

@@ -17,12 +17,6 @@ import type { TextCodec } from './text.ts';
 /** Plans kept ready; each holds bind groups and a small uniform buffer. */
 const MAX_PLANS = 24;
 
-/**
- * Positions ahead of which plans of steps are made, so that none waits for its kernels: at 0.2 ms a token, what it takes to
- * compile one. @internal
- */
-export const PLANNED_AHEAD = 256;
-
 /** A model on a device. Operations run one after another; a second call waits for the first. */
 export class Model {
   readonly config: ModelConfig;
@@ -132,7 +126,7 @@ export class Model {
 
   /** @internal */
   decodePlan(batch: number, context: number): Promise<PreparedPlan> {
-    const bucket = this.#bucket(context);
+    const bucket = this.bucket(context);
     return this.#prepared(`decode ${batch} ${bucket}`, () =>
       planDecode(this.config, this.#planning, batch, bucket),
     );
@@ -140,14 +134,14 @@ export class Model {
 
   /** @internal */
   prefillPlan(tokens: number, context: number, rows: LogitRows): Promise<PreparedPlan> {
-    const bucket = this.#bucket(context);
+    const bucket = this.bucket(context);
     const key = `prefill ${tokens} ${bucket} ${rows.kind} ${rows.kind === 'picked' ? rows.rows : ''}`;
     return this.#prepared(key, () => planPrefill(this.config, this.#planning, tokens, bucket, rows));
   }
 
   /** A multi-token-prediction block over the rows of the step before; see planDraft. @internal */
   draftPlan(block: number, tokens: number, context: number, picked: number): Promise<PreparedPlan> {
-    const bucket = this.#bucket(context);
+    const bucket = this.bucket(context);
     return this.#prepared(`draft ${block} ${tokens} ${bucket} ${picked}`, () =>
       planDraft(this.config, this.#planning, block, tokens, bucket, picked),
     );
@@ -206,8 +200,8 @@ export class Model {
     return this.tokenizer.encode(prompt);
   }
 
-  /** Contexts share plans by powers of two: slices beyond a sequence's end cost next to nothing. */
-  #bucket(context: number): number {
+  /** Contexts share plans by powers of two: slices beyond a sequence's end cost next to nothing. @internal */
+  bucket(context: number): number {
     const power = 2 ** Math.ceil(Math.log2(Math.max(256, context)));
     return Math.min(power, Math.max(this.maxContext, context));
   }
@@ -215,7 +209,8 @@ export class Model {
   #prepared(key: string, make: () => Plan): Promise<PreparedPlan> {
     let prepared = this.#plans.get(key);
     if (prepared === undefined) {
-      prepared = this.executor.prepare(make());
+      // A plan that cannot be made is an error of whoever waits for it, as one that cannot be prepared.
+      prepared = (async () => this.executor.prepare(make()))();
     }
     // Most recently used last; the first is dropped when there are too many.
     this.#plans.delete(key);
@@ -223,7 +218,7 @@ export class Model {
     if (this.#plans.size > MAX_PLANS) {
       const [oldest, dropped] = this.#plans.entries().next().value as [string, Promise<PreparedPlan>];
       this.#plans.delete(oldest);
-      void dropped.then((plan) => this.executor.release(plan));
+      awaitedLater(dropped.then((plan) => this.executor.release(plan)));
     }
     prepared.catch(() => this.#plans.delete(key));
     return prepared;

@@ -2,7 +2,8 @@
  * Speculative decoding: multi-token-prediction blocks draft the next tokens, one step of the trunk over all of them
  * verifies, and the drafts that greedy decoding would have chosen too are kept, with one token more from the trunk.
  */
-import { awaitedLater, type Model, PLANNED_AHEAD } from './model.ts';
+import { PlansAhead } from './ahead.ts';
+import type { Model } from './model.ts';
 import { encodeSampling, OPTION_WORDS } from './sampling.ts';
 
 /** How many drafted tokens were verified, and how many of them were kept. */
@@ -40,6 +41,7 @@ export class Drafter {
   readonly #sequences: readonly DraftedSequence[];
   /** Drafts after the end of each text; empty before the first. */
   #drafts: number[][];
+  readonly #ahead: PlansAhead;
   #drafted = 0;
   #accepted = 0;
 
@@ -48,6 +50,7 @@ export class Drafter {
     this.#count = count;
     this.#sequences = sequences;
     this.#drafts = sequences.map(() => []);
+    this.#ahead = new PlansAhead(model, (context) => this.#plans(context));
   }
 
   get figures(): DraftFigures {
@@ -133,8 +136,7 @@ export class Drafter {
       rows.flatMap(({ sequence, position }) => [sequence, position]),
     );
     const verified = model.step(plan, { slot: 'greedy_tokens', bytes: rows.length * 4 });
-    const limit = Math.max(...this.#sequences.map((s) => s.limit)) + count;
-    awaitedLater(this.#plans(Math.min(limit, context + PLANNED_AHEAD)));
+    this.#ahead.begin(context, Math.max(...this.#sequences.map((s) => s.limit)) + count);
     const greedy = await verified;
     const picks: number[] = [];
     const added = this.#sequences.map(({ text, finished }, sequence) => {

@@ -192,6 +192,31 @@ for (const device of ['gpu', 'cpu'] as const) {
       }
     });
 
+    it('a plan of a longer context that cannot be made is no error until a step needs it', async () => {
+      const { model } = await load({ maxContext: 512 });
+      try {
+        const prompt = Array.from({ length: 240 }, (_, i) => i % 100);
+        const plan = model.decodePlan.bind(model);
+        let asked = 0;
+        model.decodePlan = (batch, context) => {
+          if (context <= 256) return plan(batch, context);
+          asked++;
+          return Promise.reject(new InputError('context', 'a short one', context));
+        };
+        let produced = 0;
+        await expect(async () => {
+          for await (const _ of model.generate(prompt, { maxTokens: 24, stopTokens: [] })) produced++;
+        }).rejects.toThrow(InputError);
+        // Steps up to position 255 ran, though not all of their tokens need have come out; then the step was the second to ask.
+        expect(produced).toBeGreaterThan(4);
+        expect(asked).toBe(2);
+        model.decodePlan = plan;
+        expect((await collect(model, [prompt], { maxTokens: 24 })).tokens[0]).toHaveLength(24);
+      } finally {
+        model.dispose();
+      }
+    });
+
     it('leaving the loop early frees the pages', async () => {
       const { golden, model } = await load();
       for await (const _ of model.generate(golden.tokens, { maxTokens: 30, stopTokens: [] })) break;
