@@ -125,6 +125,7 @@ const text = (count: number, step: number) => Array.from({ length: count }, (_, 
 /** Steps of other numbers of rows add up in the same order. */
 const OPTIONS: LoadOptions = {
   adapter: process.env.STEP3_ADAPTER,
+  device: 'cpu',
   selfTest: false,
   kv: 'f32',
   deterministic: true,
@@ -134,7 +135,7 @@ const OPTIONS: LoadOptions = {
   chunk: 16,
 };
 
-describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)('turns of %s', (name) => {
+describe.each(['step3-tiny', 'step35-tiny'] as const)('turns of %s', (name) => {
   const turns = (what: string, run: (model: Model) => Promise<void>, options: LoadOptions = {}) =>
     it(what, async () => {
       const { source } = await readGolden(name);
@@ -146,7 +147,7 @@ describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)(
       }
     });
 
-  turns('read only what is new, and say the same', async (model) => {
+  const grow = async (model: Model) => {
     let prompt = text(50, 37);
     let left = 0;
     for (const added of [20, 1, 70]) {
@@ -159,7 +160,9 @@ describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)(
       left = prompt.length - 1;
       prompt.push(...text(added, 91));
     }
-  });
+  };
+  turns('read only what is new, and say the same', grow);
+  if (gpu !== undefined) turns('do so on the GPU', grow, { device: 'gpu' });
 
   turns('feed no token that is there already', async (model) => {
     const prompt = text(50, 37);
@@ -233,7 +236,7 @@ describe.skipIf(gpu === undefined).each(['step3-tiny', 'step35-tiny'] as const)(
   });
 });
 
-describe.skipIf(gpu === undefined)('turns with drafts', () => {
+describe('turns with drafts', () => {
   it('go on in the caches of the blocks, but not where none drafted', async () => {
     const model = await loadModel(syntheticCheckpoint(preset('step35-tiny'), 12, 'f32'), {
       ...OPTIONS,
