@@ -68,7 +68,7 @@ export class CachePages {
   /** Empty where no layer has a window. */
   readonly ring: PagePool;
   readonly #ring: RingShape | undefined;
-  /** Longest kept first. */
+  /** The oldest first. */
   #kept: readonly KeptSequence[] = [];
 
   constructor({ pages, ring }: Pick<CacheShape, 'pages' | 'ring'>) {
