@@ -12,10 +12,10 @@ import {
   type ToolCall,
 } from '../runtime/chat/messages.ts';
 import type { Model } from '../runtime/model.ts';
-import { PLAIN_CHUNK } from '../runtime/prefill.ts';
 import { EXIT } from './errors.ts';
 import { interruptible, measured } from './generation.ts';
 import {
+  chunkOption,
   commonOptions,
   type DeviceFlags,
   deviceOptions,
@@ -58,11 +58,7 @@ export function chatCommand(): Command {
       "most positions of a conversation (default: the model's, at most 4096)",
       integer(1),
     )
-    .option(
-      '--chunk <n>',
-      `prompt tokens per step (default: ${PLAIN_CHUNK}; with matrix units more, by the number of experts)`,
-      integer(1),
-    );
+    .addOption(chunkOption());
   return commonOptions(deviceOptions(command, 'f16'))
     .addHelpText(
       'after',

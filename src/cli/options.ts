@@ -8,6 +8,7 @@ import { KV_FORMATS, type KvFormat } from '../kernels/paged.ts';
 import { listAdapters, openDevice } from '../runtime/device.ts';
 import { type LoadOptions, loadModel, type ModelSource } from '../runtime/load_model.ts';
 import type { Model } from '../runtime/model.ts';
+import { PLAIN_CHUNK } from '../runtime/prefill.ts';
 import type { SamplingOptions } from '../runtime/sampling.ts';
 import { cacheFolderStore } from '../runtime/selftest_node.ts';
 import { type ConvertTarget, TARGETS } from '../weights/convert_plan.ts';
@@ -95,6 +96,12 @@ export function kvOption(kv: KvFormat): Option {
   return new Option('--kv <format>', 'storage of keys and values; fp8 is e4m3 with a scale per row')
     .choices(KV_FORMATS)
     .default(kv);
+}
+
+/** Prompt tokens per step, as commands that generate take them. */
+export function chunkOption(): Option {
+  const what = `prompt tokens per step (default: ${PLAIN_CHUNK}; with matrix units more, by the number of experts)`;
+  return new Option('--chunk <n>', what).argParser(integer(1));
 }
 
 /** Formats of weights that are a pattern; `what` begins the description. */

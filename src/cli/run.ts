@@ -1,10 +1,10 @@
 /** `step3 run`: continues a prompt. */
 import { Command } from 'commander';
 import { InputError } from '../errors.ts';
-import { PLAIN_CHUNK } from '../runtime/prefill.ts';
 import { runChat } from './chat.ts';
 import { runGeneration } from './generation.ts';
 import {
+  chunkOption,
   commonOptions,
   type DeviceFlags,
   deviceOptions,
@@ -50,11 +50,7 @@ export function runCommand(): Command {
       integer(0),
     )
     .option('--context <n>', "most positions of a sequence (default: the model's, at most 4096)", integer(1))
-    .option(
-      '--chunk <n>',
-      `prompt tokens per step (default: ${PLAIN_CHUNK}; with matrix units more, by the number of experts)`,
-      integer(1),
-    );
+    .addOption(chunkOption());
   return commonOptions(deviceOptions(command, 'f16'))
     .addHelpText(
       'after',

@@ -1,5 +1,6 @@
 /** Makes plans of longer contexts before a step needs them, so that none waits for its kernels. */
-import { awaitedLater, type Model } from './model.ts';
+import { awaitedLater } from './later.ts';
+import type { Model } from './model.ts';
 
 /** Positions ahead: at 0.2 ms a token, what it takes to compile a kernel. */
 const AHEAD = 256;

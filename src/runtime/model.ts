@@ -10,6 +10,7 @@ import { ceilDiv } from '../tensor.ts';
 import type { ChatTemplate } from './chat/template.ts';
 import type { Executor, PreparedPlan, ReadRequest } from './executor.ts';
 import { type Generated, type GenerateOptions, generate } from './generate.ts';
+import { awaitedLater } from './later.ts';
 import { type LogitsOptions, logits } from './logits.ts';
 import { CachePages, type SequencePages } from './pages.ts';
 import type { TextCodec } from './text.ts';
@@ -223,10 +224,4 @@ export class Model {
     prepared.catch(() => this.#plans.delete(key));
     return prepared;
   }
-}
-
-/** For what is begun and needed later: if it fails before somebody waits for it, that is no unhandled rejection. @internal */
-export function awaitedLater<T>(result: Promise<T>): Promise<T> {
-  result.catch(() => undefined);
-  return result;
 }

@@ -2,6 +2,7 @@
 import type { ModelConfig } from '../config/index.ts';
 import type { LogitRows } from '../model/plans.ts';
 import type { PreparedPlan } from './executor.ts';
+import { awaitedLater } from './later.ts';
 import type { Model } from './model.ts';
 import type { SequencePages } from './pages.ts';
 import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.ts';
@@ -135,10 +136,7 @@ export async function feedPrompts(
     for (let begin = 0; begin < tokens.length; begin += chunk) {
       const part = tokens.slice(begin, begin + chunk);
       const { plan } = await prepareChunk(model, part, 'last');
-      const result = step(plan, part);
-      // One that fails while another is waited for is handled below.
-      result.catch(() => undefined);
-      running.push(result);
+      running.push(awaitedLater(step(plan, part)));
       if (running.length >= depth) last = (await running.shift()) ?? last;
       signal?.throwIfAborted();
     }

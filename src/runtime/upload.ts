@@ -2,6 +2,7 @@
 import { DeviceError } from '../errors.ts';
 import type { Gpu } from './device.ts';
 import type { Room, Upload } from './executor.ts';
+import { awaitedLater } from './later.ts';
 import type { GpuMemory } from './memory.ts';
 import { patiently } from './patience.ts';
 
@@ -65,7 +66,7 @@ export class StagedUpload implements Upload {
     });
     this.#underWay.add(copied);
     // Whoever waits for a buffer learns of it.
-    copied.catch(() => {});
+    awaitedLater(copied);
   }
 
   /** A mapped buffer of at least `bytes` bytes. */

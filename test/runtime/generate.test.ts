@@ -4,32 +4,16 @@ import { describe, expect, it, vi } from 'vitest';
 import { preset } from '../../src/config/index.ts';
 import { DeviceLostError, InputError } from '../../src/errors.ts';
 import { Pace } from '../../src/model/pace.ts';
-import type { GeneratedToken, GenerateOptions, GenerateSummary } from '../../src/runtime/generate.ts';
+import type { GenerateOptions } from '../../src/runtime/generate.ts';
 import type { GpuExecutor } from '../../src/runtime/gpu_executor.ts';
 import { loadModel } from '../../src/runtime/load_model.ts';
 import type { Model } from '../../src/runtime/model.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { collect } from '../generated.ts';
 import { readGolden } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
 const adapter = process.env.STEP3_ADAPTER;
-
-/** Runs a generation to its end. */
-async function collect(
-  model: Model,
-  prompts: readonly (readonly number[])[],
-  options: GenerateOptions,
-): Promise<{ tokens: number[][]; events: GeneratedToken[]; summary: GenerateSummary }> {
-  const run = model.generateBatch(prompts, { stopTokens: [], ...options });
-  const events: GeneratedToken[] = [];
-  const tokens: number[][] = prompts.map(() => []);
-  for (;;) {
-    const next = await run.next();
-    if (next.done === true) return { tokens, events, summary: next.value };
-    events.push(next.value);
-    tokens[next.value.sequence].push(next.value.token);
-  }
-}
 
 /** Greedy continuation by asking for logits again and again. */
 async function greedy(model: Model, prompt: readonly number[], count: number): Promise<number[]> {

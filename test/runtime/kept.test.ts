@@ -2,11 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { preset } from '../../src/config/index.ts';
 import { InputError } from '../../src/errors.ts';
-import type { GenerateOptions, GenerateSummary } from '../../src/runtime/generate.ts';
+import type { GenerateOptions } from '../../src/runtime/generate.ts';
 import { type LoadOptions, loadModel } from '../../src/runtime/load_model.ts';
 import type { Model } from '../../src/runtime/model.ts';
 import { CachePages } from '../../src/runtime/pages.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import * as generated from '../generated.ts';
 import { readGolden } from '../golden.ts';
 import { gpu } from '../harness.ts';
 
@@ -111,13 +112,10 @@ describe('pages of a cache', () => {
   });
 });
 
-/** Runs a generation to its end. */
+/** A generation of 12 tokens, unless the options say otherwise. */
 async function collect(model: Model, prompt: readonly number[], options: GenerateOptions) {
-  const run = model.generate(prompt, { stopTokens: [], maxTokens: 12, ...options });
-  const tokens: number[] = [];
-  let next = await run.next();
-  for (; next.done !== true; next = await run.next()) tokens.push(next.value.token);
-  return { tokens, summary: next.value satisfies GenerateSummary };
+  const { tokens, summary } = await generated.collect(model, [prompt], { maxTokens: 12, ...options });
+  return { tokens: tokens[0], summary };
 }
 
 const text = (count: number, step: number) => Array.from({ length: count }, (_, i) => (i * step + 7) % 97);

@@ -6,6 +6,7 @@ import type { Model } from '../../src/runtime/model.ts';
 import { encodeSafetensors } from '../../src/weights/safetensors.ts';
 import { type FileSource, memorySource } from '../../src/weights/source.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import * as generated from '../generated.ts';
 import { gpu } from '../harness.ts';
 import { loadAll, text } from '../weights/support.ts';
 
@@ -42,14 +43,8 @@ async function rigged(): Promise<FileSource> {
   return memorySource('rigged', files);
 }
 
-async function collect(model: Model, options: GenerateOptions, prompts: readonly number[][] = PROMPTS) {
-  const tokens: number[][] = prompts.map(() => []);
-  const generated = model.generateBatch(prompts, { stopTokens: [], ...options });
-  let next = await generated.next();
-  for (; next.done !== true; next = await generated.next())
-    tokens[next.value.sequence].push(next.value.token);
-  return { tokens, summary: next.value };
-}
+const collect = (model: Model, options: GenerateOptions, prompts: readonly number[][] = PROMPTS) =>
+  generated.collect(model, prompts, options);
 
 function open(source: ModelSource, options: LoadOptions): Promise<Model> {
   return loadModel(source, {
