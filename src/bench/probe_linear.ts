@@ -31,11 +31,8 @@ const label = ({ format }: RowFormat) => (format === PROBED.format ? '' : `, ${f
 /** Columns of compressed rows come in blocks, of 256 at most. */
 const columns = (K: number, { format }: RowFormat) => (isPlain(format) ? K : ceilDiv(K, 256) * 256);
 
-/** Tiles of plans for few rows: compressed weights have a kernel of their own for single ones, and no tiles of two. */
-export const tilesOf = ({ format }: RowFormat): readonly number[] => (isPlain(format) ? [1, 2, 4] : [1, 4]);
-
-/** The kernel of a tile. */
-const few = (tile: number, { format }: RowFormat) => (tile > 1 || isPlain(format) ? matvec : matvec_units);
+/** The kernel of a tile of 1, 2 or 4 rows: compressed weights have their own for one and two. */
+const few = (tile: number, { format }: RowFormat) => (tile > 2 || isPlain(format) ? matvec : matvec_units);
 
 /** `[N, K]`, norm, heat. Deep and few, shallow and many, small and large. */
 const MATVEC: readonly (readonly [N: number, K: number, norm: boolean, heat: Heat])[] = [

@@ -68,7 +68,7 @@ export async function syntheticModel(
   const executor = new GpuExecutor(gpu);
   try {
     const { maxContext, maxBatch, kv } = options;
-    const chunk = options.chunk ?? promptChunk(config, executor.caps.matrixUnits, maxContext);
+    const chunk = options.chunk ?? promptChunk(config, executor.caps.matrixUnits, options);
     if (maxContext > config.max_seq_len) {
       throw new InputError('context', `at most ${config.max_seq_len} positions with all steps`, maxContext);
     }

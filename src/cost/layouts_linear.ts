@@ -87,16 +87,16 @@ function matvec(call: LaidOut, { subgroup, even }: WorkOptions): Layout {
 
 function matvecUnits(call: LaidOut, { even }: WorkOptions): Layout {
   const p = call.params as LinearParams;
-  const { WG, QUADS } = constantsOf(call);
+  const { WG, QUADS, TOKENS } = constantsOf(call);
   const units = ceilDiv(p.K, 32);
   const kind = p.source.kind === 'picked' ? 'all' : p.source.kind;
   const norm = p.norm === 'rms' ? 3 : 0; // square, sum, gamma per column
   const choice = p.source.kind === 'routed' ? choosing(p.source.routing, WG) : { steps: 0, flops: 0 };
   return {
-    family: `matvec_units ${call.variant.name} ${kind}${formatName(p.format)}`,
+    family: `matvec_units ${call.variant.name} ${kind}${TOKENS > 1 ? ` x${TOKENS}` : ''}${formatName(p.format)}`,
     workgroups: activeWorkgroups(p, 4 * QUADS, even),
     depth: QUADS * ceilDiv(units, WG) + choice.steps / CHOICE_STEPS,
-    groupFlops: units * 32 * (2 * 4 * QUADS + norm) + choice.flops,
+    groupFlops: TOKENS * units * 32 * (2 * 4 * QUADS + norm) + choice.flops,
   };
 }
 

@@ -137,6 +137,36 @@ export function unitShapes(): Shape<LinearParams>[] {
       }),
       true,
     ),
+    ...[...MAIN_FORMATS, ...LEVEL_FORMATS].map((c) =>
+      shape(
+        `${c.name}, tile of 2, norm, residual`,
+        dense(37, c.K, 3, { tile: 2, norm: 'rms', out: 'add', ...rowOf(c) }),
+        c.name !== 'q4_k',
+      ),
+    ),
+    shape(
+      'tile of 2, units in two rounds',
+      dense(2 * 13, 8224, 3, { tile: 2, ...int4, norm: 'rms', out: 'swiglu' }),
+      true,
+    ),
+    shape(
+      'tile of 2, picked rows, as many rows a workgroup as may be',
+      dense(75, 7168, 700, { tile: 2, ...int4, source: { kind: 'picked', sourceRows: 9 } }),
+      true,
+    ),
+    shape(
+      'tile of 2, query, key and value',
+      fusedQkv(24, 20, 'f16', 352, 4, { tile: 2, ...int4, norm: 'rms' }),
+      true,
+    ),
+    shape(
+      'tile of 2, experts 1..3 of 5, pairs in, two buffers',
+      grouped(5, 24, 512, 12, 1, 2, {
+        shard: { expertBegin: 1, expertCount: 3, rowBegin: 0, rowCount: 24 },
+        ...{ format: 'q4_k', buffers: [2, 1] },
+      }),
+      true,
+    ),
     shape('as many rows a workgroup as may be, norm', dense(75, 7168, 500, { ...int4, norm: 'rms' }), true),
   ];
 }

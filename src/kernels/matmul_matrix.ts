@@ -243,6 +243,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'experts, tokens in', params: grouped(5, 2 * 20, 48, 200, 2, 16, { out: 'swiglu' }) },
       { name: 'experts, pairs in', params: grouped(5, 70, 40, 150, 1, 64) },
       { name: 'experts, tiles of 96', params: grouped(3, 140, 72, 300, 1, 96) },
+      { name: 'experts, tiles of 160', params: grouped(2, 140, 72, 350, 1, 160) },
       { name: 'experts, tiles of 8', params: grouped(5, 2 * 35, 300, 40, 2, 8, { out: 'swiglu' }) },
       { name: 'experts, tiles of 8, one pair each', params: grouped(9, 33, 128, 9, 1, 8, { format: 'f16' }) },
       {

@@ -1,4 +1,4 @@
-/** Linear layer of compressed weights, one token at a time: x stays in registers for all rows of a workgroup. */
+/** Linear layer of compressed weights, few tokens at a time: x stays in registers for all rows of a workgroup. */
 import { KernelError } from '../errors.ts';
 import { isPlain } from '../formats/index.ts';
 import { ceilDiv } from '../tensor.ts';
@@ -57,11 +57,14 @@ const levelsOf = ({ name }: Variant): Levels => (name.startsWith(SUBGROUP_32.nam
 
 const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
 
+/** Rows of x that a workgroup may have. */
+const UNIT_TILES: readonly number[] = [1, 2];
+
 /**
- * Invocations of all workgroups: 28 subgroups of 32 on each of 132 processors, which is what registers leave room for. More
- * would be a second round, of which the last workgroups leave most of the GPU idle.
+ * Invocations of all workgroups: so many subgroups of 32 on each of 132 processors, by the rows of x, which is what registers
+ * leave room for. More would be a second round, of which the last workgroups leave most of the GPU idle.
  */
-const ROUND = 132 * 28 * 32;
+const ROUND: Readonly<Record<number, number>> = { 1: 132 * 28 * 32, 2: 132 * 20 * 32 };
 
 /** Rounds that are better for experts that are chosen on the spot: more workgroups hide that choosing takes time. */
 const CHOSEN = 1.4;
@@ -88,13 +91,14 @@ function quads(p: LinearParams): number {
   const WG = workgroup(p);
   const looksUp = !hasBytes(p.format) && p.format !== 'fp8';
   const rounds = (p.source.kind === 'routed' ? CHOSEN : 1) * (looksUp ? LOOKED_UP.rounds : 1);
-  const wanted = Math.ceil((rowGroups(p, 4) * tileCount(p) * WG) / ROUND / rounds);
+  const wanted = Math.ceil((rowGroups(p, 4) * tileCount(p) * WG) / ROUND[p.tile] / rounds);
   const fill = (most: number) => ceilDiv(wanted, ceilDiv(wanted, most));
-  if (ceilDiv(p.K, 32) > WG) return fill(longOf(p).most);
-  if (looksUp) return Math.min(wanted, LOOKED_UP.most);
   // Sums have what choosing experts leaves.
   const choosing = p.source.kind === 'routed' ? routingWords(p.source.routing) : 0;
-  return fill(mostQuads(WG, MEMORY_WORDS - choosing));
+  const most = mostQuads(WG, MEMORY_WORDS - choosing, p.tile);
+  if (ceilDiv(p.K, 32) > WG) return fill(Math.min(most, longOf(p).most));
+  if (looksUp) return Math.min(wanted, LOOKED_UP.most);
+  return fill(most);
 }
 
 /** Whether the rows of every expert are a multiple of four. */
@@ -114,7 +118,7 @@ function tolerance(p: LinearParams, variant: Variant): Tolerance {
 export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matvec_units',
   summary:
-    'matvec for compressed weights and one token at a time, with x in registers; dense, picked rows or experts',
+    'matvec for compressed weights and one or two tokens at a time, with x in registers; dense, picked rows or experts',
   variants: [...BYTES, SUBGROUP_32, SUBGROUP, WORKGROUP],
   libs: (p, variant) => linearLibs(p, true, ownLibs(p, p.buffers, usesBytes(variant), levelsOf(variant))),
   check(p) {
@@ -124,9 +128,18 @@ export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({
         params: p,
       });
     }
-    if (p.tile !== 1) throw new KernelError('matvec_units', `tile: expected 1, got ${p.tile}`, { params: p });
+    const tiles = p.source.kind === 'routed' ? [1] : UNIT_TILES;
+    if (!tiles.includes(p.tile)) {
+      throw new KernelError('matvec_units', `tile: expected one of ${tiles}, got ${p.tile}`, { params: p });
+    }
   },
-  constants: (p) => ({ WG: workgroup(p), QUADS: quads(p), FOURS: inFours(p), ...linearConstants(p) }),
+  constants: (p) => ({
+    WG: workgroup(p),
+    QUADS: quads(p),
+    FOURS: inFours(p),
+    TOKENS: p.tile,
+    ...linearConstants(p),
+  }),
   uniforms: (p) => ({ ...linearUniforms(p), eps: p.eps }),
   bindings: linearBindings,
   workgroups: (p) => linearGrid(p, rowGroups(p, 4 * quads(p))),

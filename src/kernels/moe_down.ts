@@ -40,8 +40,9 @@ export interface ExpertsDownParams {
   readonly group?: number | undefined;
   readonly tokens: number;
   readonly routing: Routing;
-  /** moe_intermediate_size and share_expert_dim. */
+  /** moe_intermediate_size. */
   readonly K: number;
+  /** share_expert_dim; 0 without a shared expert, whose weights and activations are then bound to any others of their type. */
   readonly shareK: number;
   /** hidden_size. */
   readonly N: number;
@@ -64,9 +65,14 @@ function xBinding(p: ExpertsDownParams): BindingSpec {
   return { type: 'f32', dims: [p.tokens * rowsEach(p), padRow(cols)], cols, use: 'in' };
 }
 
+/** share_w; without a shared expert one row, of anything. */
+function shareWeights(p: ExpertsDownParams): BindingSpec {
+  return p.shareK === 0 ? weightBinding(p, 1, p.K) : weightBinding(p, p.N, p.shareK);
+}
+
 /** share_x, which may be x. */
 function shareBinding(p: ExpertsDownParams): BindingSpec {
-  if (p.shareInX === true) return xBinding(p);
+  if (p.shareInX === true || p.shareK === 0) return xBinding(p);
   return { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' };
 }
 
@@ -105,12 +111,12 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   check(p) {
     const fault = routingFault(p.routing);
     if (fault !== undefined) throw new KernelError('moe_down', fault);
-    const format = weightFault(p, p.K) ?? weightFault(p, p.shareK);
+    const format = weightFault(p, p.K) ?? (p.shareK === 0 ? undefined : weightFault(p, p.shareK));
     if (format !== undefined) throw new KernelError('moe_down', format);
     const { rowBegin, rowCount, expertBegin, expertCount } = p.shard;
     const buffers = buffersFault(p.buffers, expertCount);
     if (buffers !== undefined) throw new KernelError('moe_down', buffers);
-    if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= 1 && rowCount >= 1))
+    if (!(p.tokens >= 1 && p.K >= 1 && p.shareK >= (p.withShare ? 1 : 0) && rowCount >= 1))
       throw new KernelError('moe_down', `expected tokens, K, shareK, rows >= 1, got ${JSON.stringify(p)}`);
     if (rowBegin + rowCount > p.N || expertBegin + expertCount > p.routing.experts)
       throw new KernelError('moe_down', `shard: expected a part of the experts, got ${JSON.stringify(p)}`);
@@ -135,7 +141,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   bindings: (p) => ({
     ...routingBindings(p.routing, p.tokens),
     ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K),
-    share_w: weightBinding(p, p.N, p.shareK),
+    share_w: shareWeights(p),
     x: xBinding(p),
     share_x: shareBinding(p),
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
@@ -217,6 +223,15 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
           shard: { expertBegin: 2, expertCount: 3, rowBegin: 0, rowCount: 24 },
           withShare: false,
         }),
+      },
+      {
+        name: 'no shared expert',
+        params: downCase(2, 5, 2, 44, 0, 21, { withShare: false }),
+      },
+      {
+        name: 'no shared expert, fp8',
+        params: downCase(2, 5, 2, 205, 0, 21, { withShare: false, format: 'fp8', group: 128 }),
+        once: true,
       },
       {
         name: 'the shared expert in the rows of x',

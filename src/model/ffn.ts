@@ -7,7 +7,7 @@ import { moe_down } from '../kernels/moe_down.ts';
 import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import type { Routing } from '../kernels/routing.ts';
-import { shardName, type WeightLayout } from '../weights/layout.ts';
+import { shardName, type WeightLayout, type WeightMatrix } from '../weights/layout.ts';
 import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ShardGroup, shardGroups, withShared } from './shards.ts';
@@ -59,7 +59,7 @@ export function planFfn(
   plan.enter('attention', layer);
   planRouter(call, `${at}.moe`);
   plan.enter('ffn', layer);
-  if (isTokenwise(call, at, routing)) {
+  if (isTokenwise(call, routing)) {
     planTokenwise(call, at, facts);
     return;
   }
@@ -121,19 +121,19 @@ function planRouter(call: FfnCall, at: string): void {
  * Whether tokens are so few that reading an expert once per token that chose it costs little, which saves the dispatches
  * that route, group and combine. Results would then depend on the batch in their last bits.
  */
-function isTokenwise({ layout, shape }: FfnCall, at: string, routing: Routing): boolean {
+function isTokenwise({ shape }: FfnCall, { experts, topK }: Routing): boolean {
   const { tokens } = shape;
-  const { experts, topK } = routing;
-  const share = matrixOf(layout, `${at}.share_expert.down_proj`);
-  const down = matrixOf(layout, `${at}.moe.down_proj`);
   return (
     !shape.deterministic &&
     (tokens <= TOKENWISE_TOKENS || tokens * topK <= experts / 4) &&
-    experts <= TOKENWISE_EXPERTS &&
-    share.shards.length === 1 &&
-    share.shards[0].format === down.shards[0].format &&
-    share.shards[0].group === down.shards[0].group
+    experts <= TOKENWISE_EXPERTS
   );
+}
+
+/** Whether one call can compute the down projections of the chosen experts and of the shared one. */
+function sharesDown(share: WeightMatrix, down: WeightMatrix): boolean {
+  const [{ format, group }] = down.shards;
+  return share.shards.length === 1 && share.shards[0].format === format && share.shards[0].group === group;
 }
 
 /** Slots that the choice of experts reads. */
@@ -160,13 +160,20 @@ function gateUpTogether(
   return withShared(matrixOf(layout, `${at}.moe.gate_up_proj`), shared, plan.caps.maxStorageBuffers - others);
 }
 
-/** Shared and routed experts of few tokens: the activations, then all down projections and the residual in one. */
+/**
+ * Shared and routed experts of few tokens: the activations, then all down projections and the residual in one, or in two calls
+ * where the shared expert has a format of its own.
+ */
 function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
   const { plan, config, layout, shape } = call;
   const { routing, limit, shareLimit } = facts;
   const chosen = routingSlots(`${at}.moe`, routing);
   const slots = { x: 'h', y: 'expert_act', gamma: call.gamma };
-  const together = gateUpTogether(call, at, facts, Object.keys({ ...slots, ...chosen }).length);
+  const down = matrixOf(layout, `${at}.moe.down_proj`);
+  const share = matrixOf(layout, `${at}.share_expert.down_proj`);
+  const downTogether = sharesDown(share, down);
+  const bound = Object.keys({ ...slots, ...chosen }).length;
+  const together = downTogether ? gateUpTogether(call, at, facts, bound) : undefined;
   const shared = together !== undefined;
   const own = matrixOf(layout, `${at}.share_expert.gate_up_proj`);
   planLinear(plan, {
@@ -183,16 +190,14 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     tiling: ROUTED_TILING,
   });
   if (!shared) planGateUp(call, `${at}.share_expert`, shareLimit);
-  const down = matrixOf(layout, `${at}.moe.down_proj`);
-  const share = matrixOf(layout, `${at}.share_expert.down_proj`);
+  if (!downTogether) planDown(call, `${at}.share_expert`);
   const others = {
-    share_w: shardName(share.name, 0),
     x: 'expert_act',
-    share_x: shared ? 'expert_act' : 'ffn_act',
+    share_x: shared || !downTogether ? 'expert_act' : 'ffn_act',
     ...chosen,
     y: 'h',
   };
-  const most = plan.caps.maxStorageBuffers - Object.keys(others).length;
+  const most = plan.caps.maxStorageBuffers - Object.keys({ ...others, share_w: '' }).length;
   for (const { shard, row, buffers, slots } of shardGroups(down, most)) {
     plan.call(
       moe_down,
@@ -201,15 +206,15 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
         tokens: shape.tokens,
         routing,
         K: down.cols,
-        shareK: share.cols,
+        shareK: downTogether ? share.cols : 0,
         N: down.rows,
         shard,
         ...(buffers === undefined ? {} : { buffers }),
         // The buffers of the first expert hold each of its rows once.
-        withShare: shard.expertBegin === 0,
+        withShare: downTogether && shard.expertBegin === 0,
         ...(shared ? { shareInX: true } : {}),
       },
-      { ...slots, ...others },
+      { ...slots, ...others, share_w: downTogether ? shardName(share.name, 0) : slots.w },
       down.name,
     );
   }

@@ -90,10 +90,11 @@ const matvecTiling = (rows: number): Tiling => ({
 });
 
 /**
- * Compressed weights have a matvec of their own for one row of x (matvec_units), which up to three times in a row is faster than
- * tiles that decode weights once for several rows.
+ * Compressed weights have a matvec of their own for one or two rows of x (matvec_units), which is faster than tiles that decode
+ * weights once for many, up to so many rows: by twos where x has no more columns than `most`, and else one by one.
  */
-const COMPRESSED_ROWS = 3;
+const BY_TWOS = { rows: 6, most: 4096 } as const;
+const ONE_BY_ONE = { rows: 5 } as const;
 /** The same for experts, by how many rows each gets on average: without matrix units. */
 const COMPRESSED_EACH = 2;
 
@@ -123,8 +124,10 @@ function matrixTile(tokens: number, weights: WeightMatrix): number {
 const EXPERT_TILES = [
   [5, 8],
   [16, 16],
-  [56, 64],
+  [60, 64],
   [84, 96],
+  [118, 128],
+  [150, 160],
 ] as const;
 
 /** The same for experts that get `each` pairs on average. Some tiles are not for compressed weights. */
@@ -137,9 +140,13 @@ function expertTile(each: number, plain: boolean): number {
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   if (shape.deterministic) return FIXED_TILING;
   const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
-  if (rows <= COMPRESSED_ROWS && isCompressed(weights)) return matvecTiling(1);
+  const compressed = weights.shards.some(({ format }) => !isPlain(format));
+  if (compressed) {
+    const byTwos = weights.cols <= BY_TWOS.most;
+    if (rows <= (byTwos ? BY_TWOS : ONE_BY_ONE).rows) return matvecTiling(byTwos ? Math.min(rows, 2) : 1);
+  }
   if (small) return matvecTiling(rows);
-  if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || isCompressed(weights))) {
+  if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || compressed)) {
     return { kernel: matmul_matrix, tile: matrixTile(rows, weights) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
@@ -213,8 +220,8 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
-    const alone = layerKernel === matvec && tiling.tile === 1 && !isPlain(row.format);
-    const kernel = alone ? matvec_units : layerKernel;
+    const units = layerKernel === matvec && tiling.fixed !== true && tiling.tile <= 2 && !isPlain(row.format);
+    const kernel = units ? matvec_units : layerKernel;
     const splitK = kernel === matmul_matrix ? splitOf(params) : undefined;
     const parts: Record<string, string> = splitK === undefined ? {} : { parts: 'linear_parts' };
     const split = { ...params, splitK };

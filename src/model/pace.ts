@@ -11,8 +11,11 @@ export function stepsTogether(stepMs: number): number {
   return Math.max(1, Math.min(MOST_STEPS, Math.floor(MOST_MS / stepMs)));
 }
 
-/** Submits under way where they hold several steps: one that runs, and one that follows without a pause. */
-const SUBMITS = 2;
+/** Milliseconds of short steps that are kept under way, which the host may be late by before the GPU waits for it. */
+const AHEAD_MS = 8;
+
+/** Submits under way where they hold several steps, at least and at most: one that runs, and others that follow without a pause. */
+const SUBMITS = { least: 2, most: 8 } as const;
 
 /** Follows how long steps take, and says how many to queue. */
 export class Pace {
@@ -40,6 +43,8 @@ export class Pace {
   /** Steps of the next submit, and submits that may be under way with it. */
   get next(): { readonly steps: number; readonly submits: number } {
     const steps = this.#apart ? 1 : this.together;
-    return { steps, submits: steps > 1 ? SUBMITS : this.#depth };
+    if (steps === 1) return { steps, submits: this.#depth };
+    const wanted = Math.ceil(AHEAD_MS / (steps * this.#stepMs));
+    return { steps, submits: Math.max(SUBMITS.least, Math.min(SUBMITS.most, wanted)) };
   }
 }

@@ -140,7 +140,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     executor = await openExecutor(options);
     const deterministic = options.deterministic ?? false;
     const matrixUnits = executor.caps.matrixUnits && options.matrixUnits !== false;
-    const chunk = options.chunk ?? promptChunk(config, matrixUnits && !deterministic, maxContext);
+    const chunk =
+      options.chunk ?? promptChunk(config, matrixUnits && !deterministic, { maxContext, maxBatch });
     const layout = weightLayout(config, checkpointFormats(checkpoint), executor.caps.maxBindingBytes, draft);
     const planning: PlanOptions = {
       layout,

@@ -1,5 +1,5 @@
 /** Feeds prompts into the cache in chunks; several sequences share a chunk. */
-import type { ModelConfig } from '../config/index.ts';
+import { layerClasses, type ModelConfig } from '../config/index.ts';
 import type { LogitRows } from '../model/plans.ts';
 import type { PreparedPlan } from './executor.ts';
 import { awaitedLater } from './later.ts';
@@ -11,20 +11,26 @@ import { encodeSampling, OPTION_WORDS, type SamplingOptions } from './sampling.t
 export const PLAIN_CHUNK = 256;
 
 /** The same with them, at least and at most. */
-const MATRIX_CHUNK = { least: 1024, most: 2048 } as const;
+const MATRIX_CHUNK = { least: 1024, most: 4096 } as const;
 
 /** Tokens of an expert that fill the largest tiles, so that its weights are read for many of them. */
 const EACH_EXPERT = 128;
 
 /**
  * Prompt tokens per step where nobody says otherwise, no more than the context: with matrix units as many as fill the experts'
- * tiles, on average.
+ * tiles, on average. Where layers see a window, many sequences get fewer, as the ring of each has room for a chunk.
  */
-export function promptChunk(config: ModelConfig, matrixUnits: boolean, maxContext: number): number {
+export function promptChunk(
+  config: ModelConfig,
+  matrixUnits: boolean,
+  { maxContext, maxBatch }: { readonly maxContext: number; readonly maxBatch: number },
+): number {
   if (!matrixUnits) return Math.min(maxContext, PLAIN_CHUNK);
   const { least, most } = MATRIX_CHUNK;
   const wanted = (EACH_EXPERT * config.moe_num_experts) / config.moe_top_k;
-  return Math.min(maxContext, most, Math.max(least, 2 ** Math.round(Math.log2(wanted))));
+  const rings = layerClasses(config, 0).some(({ window }) => window !== undefined);
+  const room = rings ? most / 2 ** Math.ceil(Math.log2(maxBatch)) : most;
+  return Math.min(maxContext, Math.max(least, Math.min(room, 2 ** Math.round(Math.log2(wanted)))));
 }
 
 /** A prompt token with its sequence and position. */

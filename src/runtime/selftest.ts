@@ -31,7 +31,7 @@ interface Used {
 }
 
 /** Tokens of the largest plan that is tested: more have no other tiles. */
-const MOST_TOKENS = 2048;
+const MOST_TOKENS = 4096;
 
 /**
  * Numbers of tokens, up to `most`, whose plans are to be tested beside that of a single one. With matrix units several tokens have

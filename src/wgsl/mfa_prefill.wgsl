@@ -89,7 +89,8 @@ fn main(
   @builtin(local_invocation_index) li: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  let first = workgroup_id.y * TOKENS;
+  // The last tokens see most: they begin first, so that what runs at the end is short.
+  let first = ((params.tokens + TOKENS - 1u) / TOKENS - 1u - workgroup_id.y) * TOKENS;
   let rows = Rows(first, min(TOKENS, params.tokens - first), workgroup_id.z * PER_KV, workgroup_id.x);
   let sg = subgroup % 8u;
   let pair = sg % PAIRS;

@@ -15,7 +15,7 @@
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
 const K: u32 = 64u;         // columns of w (moe_intermediate_size), whose rows are padded to BLOCKS * 8
-const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded alike
+const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded alike; 0 = there is no shared expert
 const SHARE_IN_X: bool = false;  // share_x is x too, where a row for the shared expert follows those of a token's choices
 
 const BLOCKS: u32 = (K + 7u) / 8u;
@@ -38,7 +38,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;        // [tokens * X_EACH, X_STRIDE]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [tokens, y_stride]
-@group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format
+@group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format, or w
 @group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_STRIDE], or x
 
 // Sums of every team, which has at least 4 invocations.

@@ -9,7 +9,7 @@ import type { Plan } from '../../src/model/plan.ts';
 import { planDecode } from '../../src/model/plans.ts';
 import { selfTestShapes, selfTestTokens } from '../../src/runtime/selftest.ts';
 import type { WeightFormat } from '../../src/tensor.ts';
-import { weightLayout } from '../../src/weights/layout.ts';
+import { type FormatOf, weightLayout } from '../../src/weights/layout.ts';
 
 const UNITS: Capabilities = {
   ...BASELINE,
@@ -19,10 +19,20 @@ const UNITS: Capabilities = {
   matrixUnits: true,
 };
 
-function plan(format: WeightFormat, batch: number, caps: Capabilities, deterministic = false): Plan {
+function plan(
+  format: WeightFormat,
+  batch: number,
+  caps: Capabilities,
+  deterministic = false,
+  shared = format,
+): Plan {
   const config = PRESETS['step3-mini'];
-  const group = format === 'fp8' || format === 'int4' ? 128 : undefined;
-  const layout = weightLayout(config, () => ({ format, group }), caps.maxBindingBytes);
+  const row = (format: WeightFormat) => ({
+    format,
+    group: format === 'fp8' || format === 'int4' ? 128 : undefined,
+  });
+  const formats: FormatOf = (name) => row(name.includes('.share_expert.') ? shared : format);
+  const layout = weightLayout(config, formats, caps.maxBindingBytes);
   const size = { sequences: batch, maxContext: 64, together: 1, kv: 'f32' } as const;
   const options = { layout, cache: cacheShape(config, 0, size), caps, deterministic };
   return planDecode(config, options, batch, 64);
@@ -46,17 +56,19 @@ function large(format: WeightFormat, batch: number, deterministic = false): Reco
   );
 }
 
-it('single rows of compressed weights have a kernel of their own, more rows and plain weights have not', () => {
+it('few rows of compressed weights have a kernel of their own, more rows and plain weights have not', () => {
   expect(kernels('q8_0', 1)).toEqual(['matvec_units']);
+  expect(kernels('q8_0', 2)).toEqual(['matvec_units']);
   expect(kernels('bf16', 1)).toEqual(['matvec']);
   expect(kernels('q8_0', 1, true)).toEqual(['matvec']);
   // Chosen experts are single rows of x, however many tokens there are.
   expect(kernels('q8_0', 4).sort()).toEqual(['matvec', 'matvec_units']);
 });
 
-it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from four tokens on', (format) => {
-  expect(large(format, 3).lm_head).toBe('matvec_units 1');
-  expect(large(format, 4).lm_head).toBe('matmul_matrix 16');
+it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from seven tokens on', (format) => {
+  expect(large(format, 1).lm_head).toBe('matvec_units 1');
+  expect(large(format, 6).lm_head).toBe('matvec_units 2');
+  expect(large(format, 7).lm_head).toBe('matmul_matrix 16');
   expect(large(format, 16).lm_head).toBe('matmul_matrix 16');
   expect(large(format, 64)).toEqual({
     'moe.gate': 'matvec 4',
@@ -94,12 +106,32 @@ it.each(['bf16', 'q8_0'] as const)(
         ),
       );
     const every = [...Array.from({ length: 256 }, (_, i) => i + 1), 300, 700, 1100, 1500, 2000, 3000];
-    const tested = tilesOf([1, ...selfTestTokens(true, 2048)]);
+    const tested = tilesOf([1, ...selfTestTokens(true, 4096)]);
     expect([...tilesOf(every)].filter((tile) => !tested.has(tile))).toEqual([]);
     expect(selfTestTokens(true, 1)).toEqual([]);
     expect(selfTestTokens(true, 6)).toEqual([2, 4, 6]);
     expect(selfTestTokens(true, 1000).at(-1)).toBe(1000);
-    expect(selfTestTokens(true, 5000).at(-1)).toBe(2048);
+    expect(selfTestTokens(true, 5000).at(-1)).toBe(4096);
     expect(selfTestTokens(false, 256)).toEqual([]);
   },
 );
+
+it('a shared expert of a format of its own does not keep workgroups from choosing experts', () => {
+  const layer = (batch: number, shared?: WeightFormat, deterministic = false) =>
+    plan('fp8', batch, UNITS, deterministic, shared)
+      .calls.filter(({ label }) => /^layers\.4\.(moe|share_expert)\./.test(label))
+      .map(({ kernel, label }) => `${kernel.name} ${label.slice('layers.4.'.length)}`);
+  expect(layer(1)).toEqual([
+    'matvec_units moe.gate',
+    'matvec_units moe.gate_up_proj',
+    'moe_down moe.down_proj',
+  ]);
+  expect(layer(1, 'bf16')).toEqual([
+    'matvec_units moe.gate',
+    'matvec_units moe.gate_up_proj',
+    'matvec share_expert.gate_up_proj',
+    'matvec share_expert.down_proj',
+    'moe_down moe.down_proj',
+  ]);
+  expect(layer(1, 'bf16', true)).toContain('moe_group moe.group');
+});

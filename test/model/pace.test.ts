@@ -18,3 +18,19 @@ it('follows how long steps take', () => {
   for (let i = 0; i < 20; i++) pace.note(2, 3);
   expect(pace.together).toBe(1);
 });
+
+it('keeps some milliseconds of short steps under way', () => {
+  const next = (stepMs: number) => {
+    const pace = new Pace(3);
+    pace.note(1, stepMs);
+    return pace.next;
+  };
+  expect(next(40)).toEqual({ steps: 1, submits: 3 });
+  expect(next(1)).toEqual({ steps: 2, submits: 4 });
+  expect(next(0.6)).toEqual({ steps: 3, submits: 5 });
+  expect(next(0.2)).toEqual({ steps: 8, submits: 5 });
+  expect(next(0.05)).toEqual({ steps: 8, submits: 8 });
+  const apart = new Pace(3, true);
+  apart.note(1, 0.2);
+  expect(apart.next).toEqual({ steps: 1, submits: 3 });
+});

@@ -38,7 +38,7 @@ fn load_share8(row: u32, block: u32) -> Block8 {
 fn load_share_x8(row: u32, block: u32) -> Block8 {
   let at = (row * (SHARE_STRIDE / 8u) + block) * 2u;
   let b = Block8(share_x[at], share_x[at + 1u]);
-  if (SHARE_K % 8u != 0u && block == SHARE_BLOCKS - 1u) {
+  if (SHARE_K % 8u != 0u && block + 1u == SHARE_BLOCKS) {
     return begin8(b, SHARE_K % 8u);
   }
   return b;

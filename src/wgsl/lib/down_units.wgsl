@@ -38,7 +38,7 @@ fn add_item(
     } else {
       quad = load_quad(buffer_of(expert - params.expert_begin), K, four, unit);
     }
-    let sums = weight * quad_dot(quad, unit, own);
+    let sums = weight * quad_dot(units_of_quad(quad, unit), own);
     if (i == 0u) {
       *near += sums;
     } else {

@@ -32,8 +32,7 @@ fn load_slots(source: u32, row: u32, unit: u32) -> Slots {
   return out;
 }
 
-fn quad_dot(words: WordsQuad, unit: u32, own: Own) -> vec4<f32> {
-  let q = units_of_quad(words, unit);
+fn quad_dot(q: UnitQuad, own: Own) -> vec4<f32> {
   return vec4<f32>(unit_dot(q.a, own), unit_dot(q.b, own), unit_dot(q.c, own), unit_dot(q.d, own));
 }
 
