@@ -40,10 +40,10 @@ export interface MatrixShape {
 export const HALF_TILE = 8;
 
 /** Tokens that a tile may have. */
-export const MATRIX_TILES: readonly number[] = [HALF_TILE, 16, 64, 96, 128, 160];
+export const MATRIX_TILES: readonly number[] = [HALF_TILE, 16, 64, 96, 128];
 
 /** Of these, tiles that are for experts of 16 bits a weight. */
-export const EXPERT_ONLY: readonly number[] = [HALF_TILE, 96, 160];
+export const EXPERT_ONLY: readonly number[] = [HALF_TILE, 96];
 
 const layout = (
   TM: number,
@@ -62,8 +62,12 @@ const layout = (
 const OF_16 = [layout(1, 1, 1, 2, 2, 128), layout(1, 1, 1, 1, 4, 128), layout(1, 1, 1, 1, 8, 256)] as const;
 const OF_16_UNITS = [OF_16[0], OF_16[0], layout(1, 1, 1, 1, 4, 256)] as const;
 
-/** Rows from which they are many, or some. */
+/** The same of more than some rows of 16-bit weights, whose results are not rotated: less staged, for more workgroups. */
+const OF_16_MORE = layout(1, 1, 1, 1, 4, 64);
+
+/** Rows from which they are many, more than some, or some. */
 const MANY_ROWS = 20_000;
+const MORE_ROWS = 12_000;
 const SOME_ROWS = 6000;
 
 /** Of half a matrix: as little staged as may be, for as many workgroups as there is memory for. */
@@ -78,9 +82,8 @@ const NARROW: Timed = { ...layout(2, 1, 2, 1, 4, 128), side: 264, start: 3, colu
 const SQUARE_UNITS: Timed = { ...layout(2, 4, 2, 1, 2, 64, 1), side: 264, start: 3, column: 16 };
 const DEEP_UNITS: Timed = { ...DEEP, column: 10.8 };
 
-/** Of 96 and 160 tokens. */
+/** Of 96 tokens. */
 const OF_96 = layout(3, 2, 2, 4, 1, 64);
-const OF_160 = layout(5, 2, 2, 4, 1, 64);
 
 /** Of 128 tokens. Sums of 4 x 4 products make most of what is staged, but leave a workgroup few subgroups. */
 const WIDE: Timed = { ...layout(4, 4, 2, 2, 1, 32), side: 264, start: 8, column: 32, alone: 0.78 };
@@ -214,6 +217,7 @@ export function denseLayout(shape: MatrixShape, splitK: SplitK | undefined): Mat
   if (shape.tile === 16) {
     const [many, some, few] = shape.plain ? OF_16 : OF_16_UNITS;
     if (shape.rows >= MANY_ROWS) return many;
+    if (shape.plain && !shape.roped && shape.rows >= MORE_ROWS) return OF_16_MORE;
     return shape.rows >= SOME_ROWS ? some : few;
   }
   const fits = (timed: Timed) => splitK === undefined || (splits(timed) && splitK.from % timed.rows === 0);
@@ -226,7 +230,6 @@ export function expertLayout(plain: boolean, tile: number): MatrixLayout {
   if (tile === HALF_TILE) return OF_HALF;
   if (tile === 16) return OF_16[0];
   if (tile === 96) return OF_96;
-  if (tile === 160) return OF_160;
   if (tile === 64) return plain ? SQUARE : SQUARE_UNITS;
   return plain ? BROAD : WIDE_UNITS;
 }

@@ -124,10 +124,8 @@ function matrixTile(tokens: number, weights: WeightMatrix): number {
 const EXPERT_TILES = [
   [5, 8],
   [16, 16],
-  [60, 64],
+  [56, 64],
   [84, 96],
-  [118, 128],
-  [150, 160],
 ] as const;
 
 /** The same for experts that get `each` pairs on average. Some tiles are not for compressed weights. */

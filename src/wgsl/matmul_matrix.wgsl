@@ -16,7 +16,7 @@
 const K: u32 = 64u;         // columns of w, whose rows are padded to BLOCKS * 8
 const X_STRIDE: u32 = 64u;  // elements from one row of x to the next, a multiple of 8
 const HALF: bool = false;   // whether a tile has 8 tokens, half of a matrix: where TM and SG_M are 1
-const TM: u32 = 1u;         // products of a subgroup along tokens: 1 to 5
+const TM: u32 = 1u;         // products of a subgroup along tokens: 1 to 4
 const TN: u32 = 1u;         // products of a subgroup along rows of w: 1, 2 or 4
 const SG_M: u32 = 1u;       // subgroups along tokens
 const SG_N: u32 = 4u;       // subgroups along rows of w
@@ -33,12 +33,9 @@ const ROWS: u32 = 16u * TN * SG_N;
 const STEPS: u32 = DEPTH / 8u;             // blocks of a staged row
 const LD: u32 = STEPS + 1u;                // staged rows lie apart so that banks differ
 const X_LOADS: u32 = TOKENS * STEPS / WG;
-const FIRST_LOADS: u32 = (X_LOADS + 1u) / 2u;  // of these, which hold the first half of the tokens
 const WHOLE: bool = BLOCKS % STEPS == 0u;  // whether every staged column is one of w
 // Whether tokens that a tile does not have are left out: large tiles, which mostly have all, are slower so.
 const SPARSE: bool = TOKENS <= 16u;
-// Whether a tile whose tokens fit into its first half leaves out the second: tiles of 128 are slower so, and of 64 too.
-const HALVED: bool = TOKENS > 128u;
 const NONE: u32 = 0xffffffffu;
 
 const_assert !HALF || (TM == 1u && SG_M == 1u);
@@ -78,8 +75,6 @@ fn main(
   }
   let share = share_of(workgroup_id.y);
   let first = share.first;
-  let few = HALVED && !tile_item(tile, TOKENS / 2u).valid;
-  let idle = few && subgroup % SUBGROUPS / SG_K / SG_N > 0u;
 
   var x_at: Places;
   for (var j = 0u; j < X_LOADS; j++) {
@@ -91,10 +86,10 @@ fn main(
   var x_odd: Tokens;
   var w_even: Weights;
   var w_odd: Weights;
-  fetch_x(&x_even, &x_at, few, share.begin);
+  fetch_x(&x_even, &x_at, share.begin);
   fetch_w(&w_even, &rows, li, share.begin);
   if (AHEAD == 2u) {
-    fetch_x(&x_odd, &x_at, few, share.begin + STEPS);
+    fetch_x(&x_odd, &x_at, share.begin + STEPS);
     fetch_w(&w_odd, &rows, li, share.begin + STEPS);
   }
 
@@ -104,12 +99,10 @@ fn main(
     stage_w(&w_even, li, block);
     workgroupBarrier();
     if (block + AHEAD * STEPS < share.end) {
-      fetch_x(&x_even, &x_at, few, block + AHEAD * STEPS);
+      fetch_x(&x_even, &x_at, block + AHEAD * STEPS);
       fetch_w(&w_even, &rows, li, block + AHEAD * STEPS);
     }
-    if (!idle) {
-      multiply(&sums, subgroup);
-    }
+    multiply(&sums, subgroup);
     workgroupBarrier();
     if (block + STEPS < share.end) {
       if (AHEAD == 2u) {
@@ -122,16 +115,14 @@ fn main(
       workgroupBarrier();
       if (block + (1u + AHEAD) * STEPS < share.end) {
         if (AHEAD == 2u) {
-          fetch_x(&x_odd, &x_at, few, block + 3u * STEPS);
+          fetch_x(&x_odd, &x_at, block + 3u * STEPS);
           fetch_w(&w_odd, &rows, li, block + 3u * STEPS);
         } else {
-          fetch_x(&x_even, &x_at, few, block + 2u * STEPS);
+          fetch_x(&x_even, &x_at, block + 2u * STEPS);
           fetch_w(&w_even, &rows, li, block + 2u * STEPS);
         }
       }
-      if (!idle) {
-        multiply(&sums, subgroup);
-      }
+      multiply(&sums, subgroup);
       workgroupBarrier();
     }
   }
@@ -147,9 +138,9 @@ fn staged_row(i: u32) -> u32 {
   return i / STEPS;
 }
 
-fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, Places>, few: bool, block: u32) {
+fn fetch_x(v: ptr<function, Tokens>, at: ptr<function, Places>, block: u32) {
   for (var j = 0u; j < X_LOADS; j++) {
-    if ((!SPARSE || (*at)[j] != NONE) && (!HALVED || !few || j < FIRST_LOADS)) {
+    if (!SPARSE || (*at)[j] != NONE) {
       (*v)[j] = x[(*at)[j] + block];
     }
   }

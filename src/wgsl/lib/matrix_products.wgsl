@@ -26,8 +26,6 @@ struct Products {
   c31: Sums,
   c32: Sums,
   c33: Sums,
-  c40: Sums,
-  c41: Sums,
 }
 
 const PAIR: u32 = min(TN, 2u);                         // products beside each other that are written at a time
@@ -72,18 +70,13 @@ fn store(s: ptr<function, Products>, tile: u32, share: Share, subgroup: u32, li:
         }
       }
       case 6u: {
-        if (TM >= 4u) {
+        if (TM == 4u) {
           put((*s).c30, (*s).c31, sg);
         }
       }
-      case 7u: {
-        if (TM >= 4u && TN == 4u) {
-          put((*s).c32, (*s).c33, sg);
-        }
-      }
       default: {
-        if (TM == 5u) {
-          put((*s).c40, (*s).c41, sg);
+        if (TM == 4u && TN == 4u) {
+          put((*s).c32, (*s).c33, sg);
         }
       }
     }

@@ -55,7 +55,7 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
         (*s).c23 = subgroupMatrixMultiplyAccumulate(a2, b3, (*s).c23);
       }
     }
-    if (TM >= 4u) {
+    if (TM == 4u) {
       let a3 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 48u) * LD + k, LD);
       (*s).c30 = subgroupMatrixMultiplyAccumulate(a3, b0, (*s).c30);
       if (TN >= 2u) {
@@ -64,13 +64,6 @@ fn multiply(s: ptr<function, Products>, subgroup: u32) {
       if (TN == 4u) {
         (*s).c32 = subgroupMatrixMultiplyAccumulate(a3, b2, (*s).c32);
         (*s).c33 = subgroupMatrixMultiplyAccumulate(a3, b3, (*s).c33);
-      }
-    }
-    if (TM == 5u) {
-      let a4 = subgroupMatrixLoad<Left, row_major>(&xs, (token0 + 64u) * LD + k, LD);
-      (*s).c40 = subgroupMatrixMultiplyAccumulate(a4, b0, (*s).c40);
-      if (TN >= 2u) {
-        (*s).c41 = subgroupMatrixMultiplyAccumulate(a4, b1, (*s).c41);
       }
     }
   }
