@@ -254,7 +254,8 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
         dense(N, columns(K, row), tokens, { ...row, tile, splitK: { from, parts } }),
       ),
     );
-  // How a workgroup is laid out depends on N: of 16 tokens below 4096, below 20,000, and above; of more, on the number of tiles.
+  // How a workgroup is laid out depends on N: of 16 tokens below 6,000, 12,000 and 20,000, and above; of more, on the number of
+  // tiles.
   return [
     ...[call(16, 240, 3328, 13), call(16, 1744, 416, 16), call(16, 1744, 3328, 16)],
     ...[call(16, 3392, 1664, 7), call(16, 3392, 13312, 16), call(16, 1744, 3328, 16, CACHED)],
@@ -264,7 +265,10 @@ export function matrixProbes(row: RowFormat): ProbeShape[] {
       call(16, 7600, 1664, 16),
       call(16, 7600, 13312, 16),
     ],
-    ...[call(16, 11776, 1664, 13), call(16, 16944, 3328, 16), call(16, 4400, 1664, 16, CACHED)],
+    ...[call(16, 6400, 416, 16), call(16, 6400, 3328, 7), call(16, 11776, 1664, 13)],
+    ...[call(16, 4400, 1664, 16, CACHED), call(16, 6400, 1664, 16, CACHED)],
+    ...[call(16, 12400, 416, 16), call(16, 12400, 1664, 13), call(16, 16944, 3328, 16)],
+    ...[call(16, 16944, 6656, 7), call(16, 12400, 416, 16, CACHED)],
     ...[call(16, 20480, 416, 16), call(16, 20480, 3328, 7), call(16, 30208, 1664, 13)],
     ...[call(16, 30208, 6656, 16), call(16, 60032, 3328, 16), call(16, 20480, 416, 16, CACHED)],
     ...[call(64, 240, 416, 40), call(64, 240, 3328, 64), call(64, 1744, 1664, 64)],

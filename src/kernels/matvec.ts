@@ -69,7 +69,7 @@ const FEW_FOURS = 256;
  */
 function sharing(p: LinearParams): number {
   const blocks = ceilDiv(p.K, 8);
-  const fours = ceilDiv(p.source.kind === 'all' ? p.shard.rowCount : p.N, GROUP_ROWS);
+  const fours = ceilDiv(p.shard.rowCount, GROUP_ROWS);
   const least = (busy: number, most: number): number => {
     const teams = [1, 2, 4].find((count) => count * fours >= busy) ?? 8;
     return Math.min(teams, most, 2 ** Math.ceil(Math.log2(ceilDiv(blocks, TEAM))));
