@@ -90,8 +90,9 @@ const matvecTiling = (rows: number): Tiling => ({
 });
 
 /**
- * Compressed weights have a matvec of their own for one or two rows of x (matvec_units), which is faster than tiles that decode
- * weights once for many, up to so many rows: by twos where x has no more columns than `most`, and else one by one.
+ * Compressed weights have a matvec of their own for one or two rows of x (matvec_units). Up to so many rows it is faster than
+ * matrix units, beside which it takes rows by twos where x has no more columns than `most`, and else one by one; without them it
+ * takes any by twos, up to MATVEC_ROWS. Found by measurement.
  */
 const BY_TWOS = { rows: 6, most: 4096 } as const;
 const ONE_BY_ONE = { rows: 5 } as const;
@@ -139,12 +140,14 @@ export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix
   if (shape.deterministic) return FIXED_TILING;
   const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
   const compressed = weights.shards.some(({ format }) => !isPlain(format));
+  const units = hasMatrixUnits(shape, weights);
   if (compressed) {
-    const byTwos = weights.cols <= BY_TWOS.most;
-    if (rows <= (byTwos ? BY_TWOS : ONE_BY_ONE).rows) return matvecTiling(byTwos ? Math.min(rows, 2) : 1);
+    const byTwos = !units || weights.cols <= BY_TWOS.most;
+    const most = units && !small ? (byTwos ? BY_TWOS : ONE_BY_ONE).rows : MATVEC_ROWS;
+    if (rows <= most) return matvecTiling(byTwos ? Math.min(rows, 2) : 1);
   }
   if (small) return matvecTiling(rows);
-  if (hasMatrixUnits(shape, weights) && (rows > MATVEC_ROWS_BEFORE_MATRIX || compressed)) {
+  if (units && (rows > MATVEC_ROWS_BEFORE_MATRIX || compressed)) {
     return { kernel: matmul_matrix, tile: matrixTile(rows, weights) };
   }
   return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
