@@ -27,8 +27,13 @@ export interface Tiling {
 }
 
 /** Result rows up to which matvec is faster than products through workgroup memory, and than matrix units. */
-const MATVEC_ROWS = 16;
+const MATVEC_ROWS = { processor: 40, gpu: 16 } as const;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
+
+const matvecRows = ({ processor }: TilingOf): number => MATVEC_ROWS[processor ? 'processor' : 'gpu'];
+
+/** The same of experts, by the rows that each gets on average. */
+const MATVEC_EACH = { processor: 40, gpu: 8 } as const;
 
 /** Rows that an expert gets on average, above which matrix units are faster than matvec. Found by measurement. */
 const MATRIX_EACH = { plain: 1.25, compressed: 0.75 } as const;
@@ -79,7 +84,7 @@ export interface LinearCall {
 }
 
 /** What a choice of tiling depends on, beside the shape of the layer. */
-type TilingOf = Pick<StepShape, 'deterministic' | 'matrixUnits'>;
+type TilingOf = Pick<StepShape, 'deterministic' | 'matrixUnits' | 'processor'>;
 
 /** Of deterministic plans: one tile size, so that the order of additions is the same for any number of rows. */
 const FIXED_TILING: Tiling = { kernel: matvec, tile: MATVEC_TILE, fixed: true };
@@ -92,7 +97,7 @@ const matvecTiling = (rows: number): Tiling => ({
 /**
  * Compressed weights have a matvec of their own for one or two rows of x (matvec_units). Up to so many rows it is faster than
  * matrix units, beside which it takes rows by twos where x has no more columns than `most`, and else one by one; without them it
- * takes any by twos, up to MATVEC_ROWS. Found by measurement.
+ * takes any by twos, as long as matvec is for plain weights. Found by measurement.
  */
 const BY_TWOS = { rows: 6, most: 4096 } as const;
 const ONE_BY_ONE = { rows: 5 } as const;
@@ -138,19 +143,20 @@ function expertTile(each: number, plain: boolean): number {
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   if (shape.deterministic) return FIXED_TILING;
-  const small = rows <= MATVEC_ROWS && weights.rows * weights.cols < SMALL_MATRIX;
+  const few = matvecRows(shape);
+  const small = rows <= few && weights.rows * weights.cols < SMALL_MATRIX;
   const compressed = weights.shards.some(({ format }) => !isPlain(format));
   const units = hasMatrixUnits(shape, weights);
   if (compressed) {
     const byTwos = !units || weights.cols <= BY_TWOS.most;
-    const most = units && !small ? (byTwos ? BY_TWOS : ONE_BY_ONE).rows : MATVEC_ROWS;
+    const most = units && !small ? (byTwos ? BY_TWOS : ONE_BY_ONE).rows : few;
     if (rows <= most) return matvecTiling(byTwos ? Math.min(rows, 2) : 1);
   }
   if (small) return matvecTiling(rows);
   if (units && (rows > MATVEC_ROWS_BEFORE_MATRIX || compressed)) {
     return { kernel: matmul_matrix, tile: matrixTile(rows, weights) };
   }
-  return rows > MATVEC_ROWS ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
+  return rows > few ? { kernel: matmul, tile: MATMUL_TILE } : matvecTiling(rows);
 }
 
 /** Tiles of a router from which products through workgroup memory are faster: enough to occupy a large GPU. */
@@ -180,7 +186,8 @@ export function expertTiling(
     return { kernel: matmul_matrix, tile: expertTile(each, plain) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
-  if (tokens > MATVEC_ROWS && each > 8) return { kernel: matmul, tile: MATMUL_TILE };
+  const most = MATVEC_EACH[shape.processor ? 'processor' : 'gpu'];
+  if (tokens > matvecRows(shape) && each > most) return { kernel: matmul, tile: MATMUL_TILE };
   return matvecTiling(units || each <= TWO_EACH ? 2 : MATVEC_TILE);
 }
 

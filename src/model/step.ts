@@ -19,6 +19,8 @@ export interface StepShape {
   readonly deterministic: boolean;
   /** Whether matrix units may be used, which round activations to binary16; never in deterministic plans. */
   readonly matrixUnits: boolean;
+  /** Whether subgroups are as small as those of processors, to which idle invocations cost as much as busy ones. */
+  readonly processor: boolean;
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */
   readonly placesSlot: string;

@@ -11,10 +11,10 @@ import type { WeightFormat } from '../../src/tensor.ts';
 import { weightLayout } from '../../src/weights/layout.ts';
 
 const config = { ...PRESETS.step3, num_hidden_layers: 1, moe_layers: [] };
+const shape = { deterministic: false, matrixUnits: true, processor: false };
 
 function tile(matrix: string, rows: number, format: WeightFormat = 'bf16'): string {
   const layout = weightLayout(config, () => ({ format }), 2 ** 33);
-  const shape = { deterministic: false, matrixUnits: true };
   const { kernel, tile } = denseTiling(rows, shape, matrixOf(layout, matrix));
   return `${kernel.name} ${tile}`;
 }
@@ -30,7 +30,6 @@ it('more rows of x than a tile holds go to the next larger one, and to 64 at a t
     );
   }
   const mini = weightLayout(PRESETS['step3-mini'], () => ({ format: 'bf16' }), 2 ** 33);
-  const shape = { deterministic: false, matrixUnits: true };
   expect(denseTiling(128, shape, matrixOf(mini, 'layers.0.qkv_proj')).tile).toBe(64);
 });
 
@@ -103,7 +102,6 @@ it('what is split has parts with columns, whole tiles before it, and sums that f
 
 it('experts have tiles that hold nearly all that each of them gets', () => {
   const layout = weightLayout(config, () => ({ format: 'bf16' }), 2 ** 33);
-  const shape = { deterministic: false, matrixUnits: true };
   const weights = [matrixOf(layout, 'layers.0.mlp.gate_up_proj')];
   const tiling = (tokens: number, matrixUnits = true) => {
     const { kernel, tile } = expertTiling(tokens, 3, 48, { ...shape, matrixUnits }, weights);
@@ -116,4 +114,27 @@ it('experts have tiles that hold nearly all that each of them gets', () => {
   expect([16, 17, 128, 129].map((tokens) => tiling(tokens, false))).toEqual([
     ...['matvec 2', 'matvec 4', 'matvec 4', 'matmul 64'],
   ]);
+});
+
+it('processors take matvec for more tokens, as tiles that are not full cost them as much as full ones', () => {
+  const layout = (format: WeightFormat) => weightLayout(config, () => ({ format }), 2 ** 33);
+  const tilings = (format: WeightFormat, processor: boolean) => {
+    const weights = matrixOf(layout(format), 'layers.0.mlp.gate_up_proj');
+    const on = { deterministic: false, matrixUnits: false, processor };
+    const name = ({ kernel, tile }: ReturnType<typeof denseTiling>) => `${kernel.name} ${tile}`;
+    return {
+      dense: [16, 17, 40, 41].map((rows) => name(denseTiling(rows, on, weights))),
+      experts: [128, 256, 640, 641].map((tokens) => name(expertTiling(tokens, 3, 48, on, [weights]))),
+    };
+  };
+  expect(tilings('bf16', true)).toEqual({
+    dense: ['matvec 4', 'matvec 4', 'matvec 4', 'matmul 64'],
+    experts: ['matvec 4', 'matvec 4', 'matvec 4', 'matmul 64'],
+  });
+  expect(tilings('bf16', false)).toEqual({
+    dense: ['matvec 4', 'matmul 64', 'matmul 64', 'matmul 64'],
+    experts: ['matvec 4', 'matmul 64', 'matmul 64', 'matmul 64'],
+  });
+  expect(tilings('q8_0', true).dense).toEqual(['matvec 2', 'matvec 2', 'matvec 2', 'matmul 64']);
+  expect(tilings('q8_0', false).dense).toEqual(['matvec 2', 'matmul 64', 'matmul 64', 'matmul 64']);
 });
