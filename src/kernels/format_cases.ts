@@ -137,12 +137,13 @@ export function unitShapes(): Shape<LinearParams>[] {
       }),
       true,
     ),
-    ...[...MAIN_FORMATS, ...LEVEL_FORMATS].map((c) =>
-      shape(
-        `${c.name}, tile of 2, norm, residual`,
-        dense(37, c.K, 3, { tile: 2, norm: 'rms', out: 'add', ...rowOf(c) }),
-        c.name !== 'q4_k',
-      ),
+    ...[...MAIN_FORMATS.filter(({ format }) => format === 'q4_k' || format === 'fp8'), ...LEVEL_FORMATS].map(
+      (c) =>
+        shape(
+          `${c.name}, tile of 2, norm, residual`,
+          dense(37, c.K, 3, { tile: 2, norm: 'rms', out: 'add', ...rowOf(c) }),
+          c.name !== 'q4_k',
+        ),
     ),
     shape(
       'tile of 2, units in two rounds',
