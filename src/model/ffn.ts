@@ -197,7 +197,7 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     ...chosen,
     y: 'h',
   };
-  const most = plan.caps.maxStorageBuffers - Object.keys({ ...others, share_w: '' }).length;
+  const most = plan.caps.maxStorageBuffers - Object.keys(others).length - 1; // share_w
   for (const { shard, row, buffers, slots } of shardGroups(down, most)) {
     plan.call(
       moe_down,

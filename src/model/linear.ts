@@ -26,14 +26,14 @@ export interface Tiling {
   readonly fixed?: true;
 }
 
-/** Result rows up to which matvec is faster than products through workgroup memory, and than matrix units. */
-const MATVEC_ROWS = { processor: 40, gpu: 16 } as const;
+/**
+ * Result rows up to which matvec is faster than products through workgroup memory, and those that experts get each, on average;
+ * then the rows up to which it is faster than matrix units.
+ */
+const MATVEC_MOST = { processor: { rows: 40, each: 40 }, gpu: { rows: 16, each: 8 } } as const;
 const MATVEC_ROWS_BEFORE_MATRIX = 4;
 
-const matvecRows = ({ processor }: TilingOf): number => MATVEC_ROWS[processor ? 'processor' : 'gpu'];
-
-/** The same of experts, by the rows that each gets on average. */
-const MATVEC_EACH = { processor: 40, gpu: 8 } as const;
+const matvecMost = ({ processor }: TilingOf) => (processor ? MATVEC_MOST.processor : MATVEC_MOST.gpu);
 
 /** Rows that an expert gets on average, above which matrix units are faster than matvec. Found by measurement. */
 const MATRIX_EACH = { plain: 1.25, compressed: 0.75 } as const;
@@ -143,8 +143,9 @@ function expertTile(each: number, plain: boolean): number {
 /** How dense layers of `rows` result rows are computed. */
 export function denseTiling(rows: number, shape: TilingOf, weights: WeightMatrix): Tiling {
   if (shape.deterministic) return FIXED_TILING;
-  const few = matvecRows(shape);
+  const few = matvecMost(shape).rows;
   const small = rows <= few && weights.rows * weights.cols < SMALL_MATRIX;
+  // Few rows of another format beside compressed ones go as these do.
   const compressed = weights.shards.some(({ format }) => !isPlain(format));
   const units = hasMatrixUnits(shape, weights);
   if (compressed) {
@@ -186,8 +187,8 @@ export function expertTiling(
     return { kernel: matmul_matrix, tile: expertTile(each, plain) };
   }
   if (each <= COMPRESSED_EACH && isCompressed(...weights)) return matvecTiling(1);
-  const most = MATVEC_EACH[shape.processor ? 'processor' : 'gpu'];
-  if (tokens > matvecRows(shape) && each > most) return { kernel: matmul, tile: MATMUL_TILE };
+  const most = matvecMost(shape);
+  if (tokens > most.rows && each > most.each) return { kernel: matmul, tile: MATMUL_TILE };
   return matvecTiling(units || each <= TWO_EACH ? 2 : MATVEC_TILE);
 }
 

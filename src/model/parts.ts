@@ -1,7 +1,7 @@
 /** What the steps of a model are made of, outside its layers: embedding, rotary angles, head, sampling. */
 import { type AttentionFacts, layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
 import { embed_tokens } from '../kernels/embed_tokens.ts';
-import { type Capabilities, SMALL_SUBGROUP } from '../kernels/kernel.ts';
+import { type Capabilities, SMALL_SUBGROUP_TEAM } from '../kernels/kernel.ts';
 import { logit_peaks } from '../kernels/logit_peaks.ts';
 import { rope_turns } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
@@ -46,7 +46,7 @@ export function beginStep(
     context,
     deterministic,
     matrixUnits: caps.matrixUnits && !deterministic,
-    processor: caps.subgroups && caps.subgroupMaxSize < SMALL_SUBGROUP,
+    processor: SMALL_SUBGROUP_TEAM.available(caps),
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
     prompts,
