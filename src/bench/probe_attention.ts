@@ -1,6 +1,7 @@
 /** Probes of attention. */
 import type { Heat } from '../cost/calibration.ts';
 import { groupedHeads } from '../kernels/attention_cases.ts';
+import { withFresh } from '../kernels/fresh_heads.ts';
 import type { AnyKernel } from '../kernels/kernel.ts';
 import { mfa_combine } from '../kernels/mfa_combine.ts';
 import { type AttentionParams, mfa_decode } from '../kernels/mfa_decode.ts';
@@ -84,6 +85,18 @@ export function matrixAttention(): ProbeShape[] {
   ]);
 }
 
+/** mfa_tile with heads fresh from their projection, half of each or all of it rotated. */
+function freshTiles(shape: Slices, heat: Heat = COLD): ProbeShape {
+  const { kernel, shape: name, params } = attention(mfa_tile, shape, heat);
+  const [, D, , , , kvHeads] = shape;
+  return probe(
+    kernel,
+    `${name}, fresh`,
+    withFresh(params as AttentionParams, kvHeads === 6 ? D : D / 2),
+    heat,
+  );
+}
+
 export function tileAttention(): ProbeShape[] {
   const whole: readonly Slices[] = [
     [24, 256, 1, 60, 64],
@@ -111,7 +124,7 @@ export function tileAttention(): ProbeShape[] {
       [24, 128, 1, 30000, 256, 3],
     ] as const),
   ];
-  return PROBED_CACHES.flatMap((kv) =>
+  const ready = PROBED_CACHES.flatMap((kv) =>
     [whole, parts].flatMap((shapes) => [
       // Of fp8, fewer.
       ...shapes
@@ -120,6 +133,11 @@ export function tileAttention(): ProbeShape[] {
       ...shapes.slice(0, kv === 'f16' ? 2 : 1).map((shape) => attention(mfa_tile, shape, CACHED, kv)),
     ]),
   );
+  const fresh = [whole.slice(2), parts].flatMap((shapes) => [
+    ...shapes.map((shape) => freshTiles(shape)),
+    freshTiles(shapes[0], CACHED),
+  ]);
+  return [...ready, ...fresh];
 }
 
 /** Chunks of a prompt: `batch` tokens of one sequence, which end at `context`. */

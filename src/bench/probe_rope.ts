@@ -1,27 +1,34 @@
 /** Probes of what prepares attention: rotary angles, norms and rotation of heads, and what writes into the cache. */
+import { embed_tokens } from '../kernels/embed_tokens.ts';
 import { kv_pack } from '../kernels/kv_pack.ts';
 import { PAGE } from '../kernels/paged.ts';
 import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
-import { rope_turns } from '../kernels/rope_turns.ts';
+import { rope_turns, turnsCase } from '../kernels/rope_turns.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { type ProbeShape, probe, type Some } from './probe_shape.ts';
 
 /** Rotary angles, and rotation on the way to attention and cache. */
 export function ropeProbes(some: Some): ProbeShape[] {
-  const turns = (
-    [
-      [1, 48],
-      [20, 96],
-      [60, 208],
-      [150, 48],
-    ] as const
-  ).map(([tokens, dim]) => {
+  const placed = [
+    [1, 48],
+    [20, 96],
+    [60, 208],
+    [150, 48],
+  ] as const;
+  const turnsOf = (tokens: number, dim: number) => {
     const places = Array.from({ length: tokens }, (_, s) => [s, 100] as const);
-    const example = { places, sequences: tokens, maxPages: 2 };
-    const rope = { dim, theta: 500000 };
-    const params = { tokens, rope, sequences: tokens, maxPages: 2, example };
-    return probe(rope_turns, `${tokens} tokens, ${dim} rotated`, params);
+    return turnsCase(dim, { places, sequences: tokens, maxPages: 2 });
+  };
+  const turns = placed.map(([tokens, dim]) =>
+    probe(rope_turns, `${tokens} tokens, ${dim} rotated`, turnsOf(tokens, dim)),
+  );
+  // One class of layers, then two.
+  const begins = placed.map(([tokens, dim], i) => {
+    const classes = Array.from({ length: 1 + (i % 2) }, () => turnsOf(tokens, dim));
+    const K = [416, 1664, 3328, 3328][i];
+    const table = { format: 'bf16', tokens, K, rowBegin: 0, rowCount: 2000 } as const;
+    return probe(embed_tokens, `${tokens} tokens of ${K} with places`, { ...table, classes });
   });
   const caches = (
     [
@@ -63,5 +70,5 @@ export function ropeProbes(some: Some): ProbeShape[] {
       ...{ tokens, kvHeads, D, pages: ceilDiv(tokens, PAGE) + 1 },
     }),
   );
-  return [...turns, ...caches, ...norms, ...packs];
+  return [...turns, ...begins, ...caches, ...norms, ...packs];
 }

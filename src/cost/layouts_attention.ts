@@ -3,7 +3,7 @@ import type { PackParams } from '../kernels/kv_pack.ts';
 import { type AttentionParams, seenPositions } from '../kernels/mfa_decode.ts';
 import { PREFILL_KEYS, type PrefillParams, prefillGroups, prefillRows } from '../kernels/mfa_prefill.ts';
 import { quadGroup } from '../kernels/mfa_quad.ts';
-import { TILE, TILE_HEADS } from '../kernels/mfa_tile.ts';
+import { TILE, TILE_HEADS, type TileParams } from '../kernels/mfa_tile.ts';
 import type { NormRopeParams } from '../kernels/qk_norm_rope.ts';
 import type { RopeParams } from '../kernels/rope_cache.ts';
 import type { TurnsParams } from '../kernels/rope_turns.ts';
@@ -59,9 +59,10 @@ function mfaQuad(call: LaidOut): Layout {
 }
 
 function mfaTile(call: LaidOut): Layout {
-  const { splits } = call.params as AttentionParams;
+  const { splits, fresh } = call.params as TileParams;
   const layout = slices(call, TILE, TILE_HEADS, 'matrix');
-  return { ...layout, family: `${layout.family} ${splits > 1 ? 'parts' : 'whole'}` };
+  const family = `${layout.family} ${splits > 1 ? 'parts' : 'whole'}`;
+  return { ...layout, family: fresh === undefined ? family : `${family} fresh` };
 }
 
 /** Workgroups that have as many rows each as several tokens have heads. */

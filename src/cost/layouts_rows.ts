@@ -1,4 +1,5 @@
 /** Layouts of the kernels that handle rows of activations, and choices of experts and tokens. */
+import type { EmbedParams } from '../kernels/embed_tokens.ts';
 import { PEAK_BLOCK, peakBlocks } from '../kernels/logit_peaks.ts';
 import type { LogitRowsParams } from '../kernels/logit_rows.ts';
 import type { CombineParams } from '../kernels/moe_combine.ts';
@@ -59,8 +60,16 @@ export const ROW_LAYOUTS: Readonly<Record<string, LayoutOf>> = {
     return rows(`half_rows ${p.norm}`, p.rows, p.K);
   },
   embed_tokens(call) {
-    const p = call.params as { tokens: number; K: number };
-    return { family: 'embed_tokens', workgroups: p.tokens * ceilDiv(p.K, 512), depth: 1, groupFlops: 0 };
+    const { tokens, K, classes = [] } = call.params as EmbedParams;
+    const workgroups = tokens * (ceilDiv(K, 512) + classes.length);
+    // The longest workgroups are those of angles, as in rope_turns.
+    const pairs = Math.max(0, ...classes.map(({ rope }) => rope.dim / 2));
+    return {
+      family: `embed_tokens${classes.length > 0 ? ' with places' : ''}`,
+      workgroups,
+      depth: Math.max(1, ceilDiv(pairs, NARROW)),
+      groupFlops: 20 * pairs,
+    };
   },
   logit_peaks(call) {
     const p = call.params as LogitRowsParams;

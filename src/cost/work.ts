@@ -6,7 +6,7 @@
 import { KernelError } from '../errors.ts';
 import type { Cost } from '../kernels/kernel.ts';
 import { type LinearParams, xRows } from '../kernels/linear.ts';
-import type { AttentionParams } from '../kernels/mfa_decode.ts';
+import { mfa_tile, type TileParams } from '../kernels/mfa_tile.ts';
 import type { ExpertsDownParams } from '../kernels/moe_down.ts';
 import type { LaidOut, LayoutOf } from './layout.ts';
 import { ATTENTION_LAYOUTS } from './layouts_attention.ts';
@@ -81,8 +81,10 @@ function atContext(params: unknown, context: number): unknown {
 /** Weights and caches among the bytes that a call reads: what is left after its activations. */
 function streamedBytes(kernel: string, params: unknown, cost: Cost): number {
   if (kernel.startsWith('mfa_')) {
-    const p = params as AttentionParams;
-    return kernel === 'mfa_combine' ? 0 : cost.bytesRead - p.tokens * p.heads * p.D * 4;
+    const p = params as TileParams;
+    if (kernel === 'mfa_combine') return 0;
+    const ready = p.fresh === undefined ? cost : mfa_tile.cost({ ...p, fresh: undefined });
+    return ready.bytesRead - p.tokens * p.heads * p.D * 4;
   }
   if (kernel === 'embed_tokens') return cost.bytesRead;
   if (kernel === 'matmul_join') return 0;

@@ -25,9 +25,13 @@ export function kvEightLibs(kv: KvFormat): WgslName[] {
   return kv === 'fp8' ? ['lib/kv_eight_fp8', 'lib/kv_pages', 'lib/e4m3'] : [`lib/kv_eight_${kv}`];
 }
 
-/** Those that fetch eight elements at a time for matrix units, which take them as binary16: `fetch_k`, `fetch_v`, `halves`. */
-export function kvHalfLibs(kv: KvFormat): WgslName[] {
-  return kv === 'fp8' ? ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'] : ['lib/kv_half_f16'];
+/**
+ * Those that fetch eight elements at a time for matrix units, which take them as binary16: `fetch_k`, `fetch_v`, `halves`.
+ * `fresh`: the kernel puts keys and values of its tokens into the cache, too, which is of binary16 then.
+ */
+export function kvHalfLibs(kv: KvFormat, fresh = false): WgslName[] {
+  if (kv === 'fp8') return ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'];
+  return ['lib/kv_half_f16', fresh ? 'lib/cache_f16_fresh' : 'lib/cache_f16'];
 }
 
 /** The binding of keys, or of values: `[pages * PAGE, kvHeads, padRow(D)]`. */

@@ -2,6 +2,16 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
 import { attentionCase, batchShape, groupedHeads } from './attention_cases.ts';
+import {
+  type FreshParams,
+  freshBindings,
+  freshConstants,
+  freshCost,
+  freshFault,
+  freshInputs,
+  freshIo,
+  withFresh,
+} from './fresh_heads.ts';
 import { gateConstants, gateLib } from './gates.ts';
 import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts';
 import { kvHalfLibs } from './kv_cache.ts';
@@ -10,6 +20,9 @@ import { mfa_matrix } from './mfa_matrix.ts';
 import { mfa_quad, type QuadParams } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
+
+/** As of mfa_quad; `fresh`: heads are taken as their projection left them. */
+export type TileParams = QuadParams & FreshParams;
 
 /** Query heads of a workgroup: rows of a matrix. */
 export const TILE_HEADS = 16;
@@ -44,20 +57,23 @@ export function abreastLength(
   return lengths.find((each) => p.tokens * tileGroups(p) * ceilDiv(seen, each) <= OCCUPYING.ahead);
 }
 
-export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
+export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
   ...mfa_quad,
   name: 'mfa_tile',
   summary:
-    'attention for few tokens on matrix units, 16 heads a workgroup; whole with the head-wise gate, or split over the context',
+    'attention for few tokens on matrix units, 16 heads a workgroup, which it may norm, rotate and cache itself; whole with the head-wise gate, or split over the context',
   variants: [MATRIX_UNITS],
   libs: (p) => [
-    ...kvHalfLibs(p.kv),
+    p.fresh === undefined ? 'lib/tile_ready' : 'lib/tile_fresh',
+    ...kvHalfLibs(p.kv, p.fresh !== undefined),
     'lib/positions',
     gateLib(p.gates),
     p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
   ],
   check(p) {
     mfa_quad.check(p);
+    const fault = freshFault(p);
+    if (fault !== undefined) throw new KernelError('mfa_tile', fault);
     const most = tileKeys(p);
     if (p.splitLen > most)
       throw new KernelError(
@@ -75,8 +91,13 @@ export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
     WINDOW: p.window ?? 0,
     TILES: ceilDiv(p.splitLen, TILE),
     ...gateConstants(p.gates),
+    ...freshConstants(p),
   }),
+  bindings: (p) => freshBindings(p, mfa_quad.bindings(p)),
   workgroups: (p) => [p.splits, p.tokens, tileGroups(p)],
+  reference: (p, io) => mfa_quad.reference(p, freshIo(p, io)),
+  cost: (p) => freshCost(p, mfa_quad.cost(p)),
+  inputs: (p, random) => freshInputs(p, mfa_quad.inputs?.(p, random) ?? {}, random),
   // Queries and softmax weights are rounded to binary16.
   tolerance: mfa_matrix.tolerance,
   shapes: {
@@ -131,13 +152,51 @@ export const mfa_tile: Kernel<QuadParams> = defineKernel<QuadParams>({
           gates: { stride: 40, at: 20 },
         },
       },
+      {
+        name: 'fresh, context of one',
+        params: withFresh(attentionCase(16, 256, 'f16', 1, 64, [[0, 0]]), 256),
+      },
+      {
+        name: 'fresh, several sequences in slices, the last of one position',
+        params: withFresh(
+          groupedHeads(24, 2, 128, 'f16', 2, 128, [
+            [1, 200],
+            [0, 128],
+            [2, 127],
+          ]),
+          64,
+        ),
+      },
+      {
+        name: 'fresh, more heads than a workgroup has, gated, window of 100 in a ring',
+        params: {
+          ...withFresh(
+            groupedHeads(
+              20,
+              1,
+              64,
+              'f16',
+              1,
+              128,
+              [
+                [0, 500],
+                [1, 98],
+                [2, 191],
+              ],
+              { window: 100, maxPages: 3 },
+            ),
+            64,
+          ),
+          gates: { stride: 40, at: 20 },
+        },
+      },
     ],
     bench: [...tileBench('f16'), ...tileBench('fp8')],
   },
 });
 
 /** Attention in slices as plans cut it, for benchmark lists. */
-function tileBench(kv: 'f16' | 'fp8'): Shape<QuadParams>[] {
+function tileBench(kv: 'f16' | 'fp8'): Shape<TileParams>[] {
   const shape = (kvHeads: number, D: number, batch: number, context: number, window?: number) => {
     const heads = window === undefined ? 64 : 96;
     return batchShape({ heads, kvHeads, D, kv, batch, context, window }, (seen) => {

@@ -1,6 +1,7 @@
 /** Where each token's key and value go in the paged cache, and its rotary angles: once per step, for every layer. */
 import type { Rope } from '../config/index.ts';
 import { KernelError } from '../errors.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import { cacheRow, PAGE, type PagedCase, placesArray, scatteredPages } from './paged.ts';
 
@@ -47,11 +48,14 @@ export function ropeFrequencies(rope: Rope): Uint32Array {
   return Uint32Array.from(words);
 }
 
+/** Library files that tell what layers need of a place. */
+export const PLACE_LIBS: readonly WgslName[] = ['lib/place_of', 'lib/turns'];
+
 export const rope_turns: Kernel<TurnsParams> = defineKernel<TurnsParams>({
   name: 'rope_turns',
   summary: "cache row, and cosine and sine of the rotary angles, of every token's place",
   variants: [PLAIN],
-  libs: () => ['lib/turns'],
+  libs: () => PLACE_LIBS,
   check(p) {
     if (p.rope.dim % 2 !== 0 || p.rope.dim < 2)
       throw new KernelError('rope_turns', `rope.dim: expected an even number >= 2, got ${p.rope.dim}`);
@@ -146,7 +150,8 @@ export const rope_turns: Kernel<TurnsParams> = defineKernel<TurnsParams>({
   },
 });
 
-function turnsCase(dim: number, example: PagedCase, rest: Partial<Rope> = {}): TurnsParams {
+/** A call for `example`, for test and benchmark lists. */
+export function turnsCase(dim: number, example: PagedCase, rest: Partial<Rope> = {}): TurnsParams {
   return {
     tokens: example.places.length,
     rope: { dim, theta: 500000, ...rest },

@@ -5,15 +5,7 @@ import { padRow } from '../tensor.ts';
 import { planAttention } from './attention.ts';
 import { planFfn } from './ffn.ts';
 import { denseTiling, planLinear } from './linear.ts';
-import {
-  beginStep,
-  type PlanOptions,
-  planEmbedding,
-  planGreedy,
-  planHead,
-  planTurns,
-  type StepPlan,
-} from './parts.ts';
+import { beginStep, type PlanOptions, planBeginning, planGreedy, planHead, type StepPlan } from './parts.ts';
 import type { Plan } from './plan.ts';
 import { matrixOf } from './step.ts';
 
@@ -38,12 +30,11 @@ export function planDraft(
 ): Plan {
   const layer = config.num_hidden_layers + block;
   // Of a step that drafts, every sequence has a few rows; of a prompt, one of many.
-  const prompts = tokens > DRAFTING_ROWS * picked;
-  const step = beginStep(config, options, tokens, context, 'places', prompts);
+  const rows = tokens > DRAFTING_ROWS * picked ? 'prompts' : 'few each';
+  const step = beginStep(config, options, tokens, context, 'places', rows);
   const { plan, layout, shape } = step;
   plan.enter('attention', layer);
-  planEmbedding(step, 'draft_ids', 'draft_embedding');
-  planTurns(step, layerFacts(config, layer).attention);
+  planBeginning(step, 'draft_ids', 'draft_embedding', [layerFacts(config, layer).attention]);
   planPair(step, `layers.${layer}`);
   planAttention(plan, config, layout, layer, shape);
   plan.enter('ffn', layer);

@@ -1,16 +1,16 @@
 /** What the steps of a model are made of, outside its layers: embedding, rotary angles, head, sampling. */
 import { type AttentionFacts, layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
-import { embed_tokens } from '../kernels/embed_tokens.ts';
+import { classBindings, EMBED_BUFFERS, embed_tokens } from '../kernels/embed_tokens.ts';
 import { type Capabilities, SMALL_SUBGROUP_TEAM } from '../kernels/kernel.ts';
 import { logit_peaks } from '../kernels/logit_peaks.ts';
-import { rope_turns } from '../kernels/rope_turns.ts';
+import { rope_turns, type TurnsParams } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
 import { padRow } from '../tensor.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
 import type { CacheShape } from './cache.ts';
 import { denseTiling, planLinear } from './linear.ts';
 import { PlanBuilder, type SlotPurpose } from './plan.ts';
-import { classSlots, matrixOf, PAGE_TABLE, RING_TABLE, type StepShape } from './step.ts';
+import { classSlots, matrixOf, PAGE_TABLE, RING_TABLE, type StepRows, type StepShape } from './step.ts';
 
 /** What planning needs beside the configuration. */
 export interface PlanOptions {
@@ -29,14 +29,14 @@ export interface StepPlan {
   readonly shape: StepShape;
 }
 
-/** Begins the plan of a step of `tokens` rows whose places stand in `placesSlot`; `prompts`: whether they are prompts. */
+/** Begins the plan of a step of `tokens` rows whose places stand in `placesSlot`. */
 export function beginStep(
   config: ModelConfig,
   options: PlanOptions,
   tokens: number,
   context: number,
   placesSlot: string,
-  prompts = false,
+  rows: StepRows,
 ): StepPlan {
   const { layout, cache, caps, deterministic } = options;
   const shape = {
@@ -49,15 +49,29 @@ export function beginStep(
     processor: SMALL_SUBGROUP_TEAM.available(caps),
     maxBindingBytes: caps.maxBindingBytes,
     placesSlot,
-    prompts,
+    rows,
   };
   return { plan: new PlanBuilder(caps, (slot) => slotPurpose(layout, slot)), config, layout, shape };
 }
 
-/** Embeddings of the tokens in slot `ids` into slot `h`. */
-export function planEmbedding({ plan, config, layout, shape }: StepPlan, ids: string, h: string): void {
+/**
+ * Embeddings of the tokens in slot `ids` into slot `h`; rotary angles and cache rows of the classes of layers that `facts`
+ * belong to, in the same call as far as it binds what they need.
+ */
+export function planBeginning(
+  step: StepPlan,
+  ids: string,
+  h: string,
+  facts: readonly AttentionFacts[],
+): void {
+  const { plan, config, layout, shape } = step;
+  const { own, places, each, classes } = EMBED_BUFFERS;
+  const room = Math.floor((plan.caps.maxStorageBuffers - own - places) / each);
+  const together = facts.slice(0, Math.max(0, Math.min(room, classes)));
+  const slots = together.map((of) => turnsSlots(shape, of));
   const table = matrixOf(layout, 'embed_tokens');
   for (const [i, shard] of table.shards.entries()) {
+    const first = i === 0 && together.length > 0;
     plan.call(
       embed_tokens,
       {
@@ -67,29 +81,30 @@ export function planEmbedding({ plan, config, layout, shape }: StepPlan, ids: st
         K: config.hidden_size,
         rowBegin: shard.rowBegin,
         rowCount: shard.rowCount,
+        ...(first ? { classes: together.map((of) => turnsParams(shape, of)) } : {}),
       },
-      { w: shardName('embed_tokens', i), token_ids: ids, h },
+      { w: shardName('embed_tokens', i), token_ids: ids, h, ...(first ? classBindings(slots) : {}) },
       'embed_tokens',
     );
   }
+  for (const of of facts.slice(together.length)) {
+    const bound = turnsSlots(shape, of);
+    const label = bound.turns === 'turns' ? 'rope_turns' : `rope_turns (${bound.turns})`;
+    plan.call(rope_turns, turnsParams(shape, of), bound, label);
+  }
 }
 
-/** Rotary angles and cache rows of the class of layers that `facts` belong to. */
-export function planTurns({ plan, shape }: StepPlan, facts: AttentionFacts): void {
-  const { cache, tokens, placesSlot } = shape;
-  const slots = classSlots(shape, facts);
-  plan.call(
-    rope_turns,
-    { tokens, rope: facts.rope, sequences: cache.sequences, maxPages: slots.maxPages },
-    {
-      places: placesSlot,
-      page_table: slots.pageTable,
-      frequencies: slots.frequencies,
-      cache_rows: slots.cacheRows,
-      turns: slots.turns,
-    },
-    slots.turns === 'turns' ? 'rope_turns' : `rope_turns (${slots.turns})`,
-  );
+/** The call of rope_turns for the class of layers that `facts` belong to. */
+function turnsParams(shape: StepShape, facts: AttentionFacts): TurnsParams {
+  const { cache, tokens } = shape;
+  const { maxPages } = classSlots(shape, facts);
+  return { tokens, rope: facts.rope, sequences: cache.sequences, maxPages };
+}
+
+/** What it binds. */
+function turnsSlots(shape: StepShape, facts: AttentionFacts): Record<string, string> {
+  const { pageTable, frequencies, cacheRows, turns } = classSlots(shape, facts);
+  return { places: shape.placesSlot, page_table: pageTable, frequencies, cache_rows: cacheRows, turns };
 }
 
 /** An output head: its norm and its matrix in the layout. */

@@ -1,16 +1,15 @@
 /** Plans of a model's steps: embedding, layers, final norm, lm_head, sampling. */
-import { layerFacts, type ModelConfig } from '../config/index.ts';
+import { type AttentionFacts, layerFacts, type ModelConfig } from '../config/index.ts';
 import { planAttention } from './attention.ts';
 import { planFfn } from './ffn.ts';
 import {
   beginStep,
   LM_HEAD,
   type PlanOptions,
-  planEmbedding,
+  planBeginning,
   planGreedy,
   planHead,
   planSample,
-  planTurns,
   type StepPlan,
 } from './parts.ts';
 import type { Plan } from './plan.ts';
@@ -27,7 +26,7 @@ export type { PlanOptions } from './parts.ts';
  * @throws KernelError when the shape exceeds the adapter's limits.
  */
 export function planDecode(config: ModelConfig, options: PlanOptions, batch: number, context: number): Plan {
-  const step = beginStep(config, options, batch, context, 'next_places');
+  const step = beginStep(config, options, batch, context, 'next_places', 'one each');
   planTrunk(step, 'next_tokens');
   planHead(step, LM_HEAD);
   planSample(step, batch);
@@ -57,7 +56,8 @@ export function planPrefill(
   context: number,
   logits: LogitRows,
 ): Plan {
-  const step = beginStep(config, options, tokens, context, 'places', logits.kind !== 'greedy');
+  const rows = logits.kind === 'greedy' ? 'few each' : 'prompts';
+  const step = beginStep(config, options, tokens, context, 'places', rows);
   planTrunk(step, 'token_ids');
   if (logits.kind === 'all') planHead(step, LM_HEAD);
   if (logits.kind === 'greedy') {
@@ -75,15 +75,14 @@ export function planPrefill(
 function planTrunk(step: StepPlan, ids: string): void {
   const { plan, config, layout, shape } = step;
   plan.enter('attention');
-  planEmbedding(step, ids, 'h');
   // Every class of layers once, by the first layer of it.
-  const seen = new Set<string>();
+  const classes = new Map<string, AttentionFacts>();
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const facts = layerFacts(config, layer).attention;
     const { turns } = classSlots(shape, facts);
-    if (!seen.has(turns)) planTurns(step, facts);
-    seen.add(turns);
+    if (!classes.has(turns)) classes.set(turns, facts);
   }
+  planBeginning(step, ids, 'h', [...classes.values()]);
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     plan.enter('attention', layer);
     planAttention(plan, config, layout, layer, shape);

@@ -6,6 +6,12 @@ import { ceilDiv } from '../tensor.ts';
 import type { WeightLayout, WeightMatrix } from '../weights/layout.ts';
 import type { CacheShape } from './cache.ts';
 
+/**
+ * How many rows of a step belong to the same sequence: none but the one, a few (drafts), or most of those that follow each
+ * other (prompts).
+ */
+export type StepRows = 'one each' | 'few each' | 'prompts';
+
 /** What the blocks of a layer must know of a step. */
 export interface StepShape {
   /** Rows of the residual stream: every new token of every sequence. */
@@ -24,8 +30,7 @@ export interface StepShape {
   readonly maxBindingBytes: number;
   /** Slot of (sequence, position) per token. */
   readonly placesSlot: string;
-  /** Whether rows that follow each other are mostly neighbouring tokens of a prompt. */
-  readonly prompts: boolean;
+  readonly rows: StepRows;
 }
 
 /** Slots that layers of one class share in a step, and how many pages their tables and caches have. */

@@ -1,14 +1,19 @@
 // h[token] = the row of the embedding table for its id. One workgroup per token and 512 columns.
 // Ids outside this shard of the table are left for the call that holds them.
 //
+// One more per token and class of layers prepares what these need of the token's place (classes_*).
+//
 // --- specialised ---
 const K: u32 = 64u;  // hidden size; rows are padded to BLOCKS * 8
 
 const BLOCKS: u32 = (K + 7u) / 8u;
+const GROUPS: u32 = (BLOCKS + 63u) / 64u;  // workgroups of a row
 
 struct Params {
   row_begin: u32,  // first id in this shard
   row_count: u32,
+  max_pages: u32,  // entries per sequence in the page tables of both classes
+  max_pages_1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,6 +22,10 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
+  if (workgroup_id.y >= GROUPS) {
+    place_in_class(workgroup_id.y - GROUPS, workgroup_id.x, li);
+    return;
+  }
   let id = token_ids[workgroup_id.x];
   if (id < params.row_begin || id - params.row_begin >= params.row_count) {
     return;

@@ -2,15 +2,16 @@
 // KV head per workgroup, and all keys and values of the slice on their way together, before anything waits.
 //
 // Workgroup (split, token, group of heads), eight subgroups:
-//   1. queries, keys and values are asked for; queries and, 64 positions (a tile) at a time, keys are staged as binary16;
+//   1. queries are staged as binary16, keys and values asked for, and keys staged 64 positions (a tile) at a time;
 //   2. scores Q Kᵀ of a tile (f32, in units of powers of two): a subgroup for 16 keys; invocations take them into registers,
 //      sixteen for a head;
 //   3. softmax over the whole slice, whose weights are staged as binary16;
 //   4. P V, values staged a tile at a time: a subgroup for 16 columns, or twice 16.
 // Page-table entries are read before it is known whether they are the right ones, as in mfa_quad.
 //
-// Library files give fetch_k, fetch_v and halves (kv_half_*); first_seen and rows (positions); gate (gate_*); store_head
-// (attend_*).
+// Library files give fetch_k, fetch_v and halves (kv_half_*, cache_*); first_seen and rows (positions); gate (gate_*);
+// store_head (attend_*); queries, and the key and value of the token itself where these are not in the cache yet (tile_ready,
+// tile_fresh).
 //
 // --- specialised ---
 const HEADS: u32 = 64u;    // all query heads
@@ -58,7 +59,18 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> places: array<vec2<u32>>;  // [tokens] of (sequence, position)
 @group(0) @binding(2) var<storage, read> page_table: array<u32>;    // [sequences, max_pages]
-@group(0) @binding(3) var<storage, read> q_rope: array<vec4<f32>>;  // [tokens, HEADS, D]
+
+// Eight elements of a head.
+struct Pair {
+  low: vec4<f32>,
+  high: vec4<f32>,
+}
+
+// Eight elements of the key and of the value of the token itself, as binary16.
+struct Own {
+  k: vec4<u32>,
+  v: vec4<u32>,
+}
 
 // Sizes are multiples of 16 bytes: matrices are loaded from addresses that drivers take to be aligned.
 var<workgroup> kv: array<vec4<u32>, TILE * LD>;                     // keys, then values of a tile; at the end results, as f32
@@ -88,13 +100,11 @@ fn main(
   for (var i = 0u; i < ROWS_EACH; i++) {
     pages[i] = page_table[min(page_index(token, first + i * WG + li), arrayLength(&page_table) - 1u)];
   }
-  var low: array<vec4<f32>, QUERIES>;
-  var high: array<vec4<f32>, QUERIES>;
+  var queries: array<Pair, QUERIES>;
   for (var i = 0u; i < QUERIES; i++) {
-    let row = min(head0 + min((li + i * WG) / STEPS, GROUP - 1u), last_head);
-    low[i] = q_rope[(token * HEADS + row) * (D / 4u) + step * 2u];
-    high[i] = q_rope[(token * HEADS + row) * (D / 4u) + step * 2u + 1u];
+    queries[i] = ask_query(token, min(head0 + min((li + i * WG) / STEPS, GROUP - 1u), last_head), step);
   }
+  let asked = ask(token, kv_head, step);
   let gated = gate(token, min(head0 + head, last_head));
   let place = places[token];
   let begin = first_seen(place.y) + first;
@@ -112,7 +122,23 @@ fn main(
       rows[i * WG + li] = page_row(pages[i], position) + kv_head;
     }
   }
+  // Scaled so that 2^score is what softmax needs.
+  for (var i = 0u; i < QUERIES; i++) {
+    let row = (li + i * WG) / STEPS;
+    let q = query_of(queries[i], asked, step);
+    if (row < GROUP) {
+      let a = q.low * (params.scale * LOG2_E);
+      let b = q.high * (params.scale * LOG2_E);
+      qp[row * LD_Q + step * 2u] = vec2<u32>(pack2x16float(a.xy), pack2x16float(a.zw));
+      qp[row * LD_Q + step * 2u + 1u] = vec2<u32>(pack2x16float(b.xy), pack2x16float(b.zw));
+    }
+  }
+  let own = take(asked, step);
+  let own_at = place.y - begin;  // where it stands, if in this slice
   workgroupBarrier();
+  if (FRESH && own_at < count && workgroup_id.z % GROUPS_PER_KV == 0u && li < STEPS) {
+    keep(rows[own_at], step, own);
+  }
 
   // Past the end the last row is read, whose weights are zero there.
   var keys: array<Fetched, LOADS * TILES>;
@@ -124,21 +150,15 @@ fn main(
     values[i] = fetch_v(rows[min(i * ABREAST + li / STEPS, count - 1u)], step);
   }
 
-  // Scaled so that 2^score is what softmax needs.
-  for (var i = 0u; i < QUERIES; i++) {
-    let row = (li + i * WG) / STEPS;
-    if (row < GROUP) {
-      let a = low[i] * (params.scale * LOG2_E);
-      let b = high[i] * (params.scale * LOG2_E);
-      qp[row * LD_Q + step * 2u] = vec2<u32>(pack2x16float(a.xy), pack2x16float(a.zw));
-      qp[row * LD_Q + step * 2u + 1u] = vec2<u32>(pack2x16float(b.xy), pack2x16float(b.zw));
-    }
-  }
   // The next ones of keys, scores and values come first: arrays indexed by what is no constant would lie in slow memory.
   var scores: array<vec4<f32>, TILES>;
   for (var tile = 0u; tile < TILES; tile++) {
     for (var i = 0u; i < LOADS; i++) {
-      kv[(i * ABREAST + li / STEPS) * LD + step] = halves(keys[i]);
+      let at = i * ABREAST + li / STEPS;
+      kv[at * LD + step] = halves(keys[i]);
+      if (FRESH && tile * TILE + at >= own_at) {
+        kv[at * LD + step] = own.k;
+      }
     }
     for (var i = 0u; i < LOADS * (TILES - 1u); i++) {
       keys[i] = keys[i + LOADS];
@@ -194,7 +214,11 @@ fn main(
       workgroupBarrier();
     }
     for (var i = 0u; i < LOADS; i++) {
-      kv[(i * ABREAST + li / STEPS) * LD + step] = halves(values[i]);
+      let at = i * ABREAST + li / STEPS;
+      kv[at * LD + step] = halves(values[i]);
+      if (FRESH && tile * TILE + at >= own_at) {
+        kv[at * LD + step] = own.v;
+      }
     }
     for (var i = 0u; i < LOADS * (TILES - 1u); i++) {
       values[i] = values[i + LOADS];

@@ -30,7 +30,7 @@ describe.skipIf(gpu === undefined)('a synthetic model', () => {
   it('decodes past a power of two of the context, and gives its pages back', async () => {
     const free = model.pages.whole.free;
     const row = await benchDecode(model, { batch: 2, context: 250, steps: 8 }, CEILINGS);
-    expect(row.dispatches).toBeGreaterThanOrEqual(30);
+    expect(row.dispatches).toBeGreaterThanOrEqual(20);
     for (const [name, value] of Object.entries(row)) {
       if (value === undefined) continue;
       expect(value, name).toBeGreaterThanOrEqual(0);

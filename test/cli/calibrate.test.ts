@@ -47,7 +47,7 @@ function few(): (probe: ProbeShape) => boolean {
     if (!greedy || !/matvec|mfa_|moe_down|embed|rope_turns|sample/.test(kernel.name)) return false;
     if (kernel.name === 'matvec' && !/, 1 tokens/.test(shape)) return false;
     if (kernel.name === 'mfa_decode' || (kernel.name === 'mfa_quad' && heat === 'cached')) return false;
-    const kind = `${kernel.name} ${shape.includes('experts')} ${heat}`;
+    const kind = `${kernel.name} ${/experts|places/.test(shape)} ${heat}`;
     seen.set(kind, (seen.get(kind) ?? 0) + 1);
     // Those of attention come in two kinds.
     return (seen.get(kind) ?? 0) <= (kernel.name === 'mfa_quad' ? 8 : 4);

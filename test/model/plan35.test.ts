@@ -58,10 +58,31 @@ describe('plans of Step-3.5-Flash', () => {
         'moe.down_proj',
       ]);
     }
-    // Embedding, angles of both kinds of layers, head, peaks of the logits, sampling.
-    expect(plan.calls.filter((c) => c.layer === undefined).length).toBe(6);
+    // Embedding with the angles of one kind of layers, those of the other, head, peaks of the logits, sampling.
+    expect(plan.calls.filter((c) => c.layer === undefined).length).toBe(5);
     for (const call of plan.calls)
       expect(Object.keys(call.slots).length, call.label).toBeLessThanOrEqual(DEFAULT_STORAGE_BUFFERS);
+  });
+
+  it('prepares both kinds of layers, and heads within attention, where kernels may bind enough and units compute', () => {
+    const o = options(FLASH, 4096, { maxBindingBytes: 2 ** 33 });
+    const units = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
+    const caps = { ...o.caps, ...units, maxStorageBuffers: 16 };
+    const plan = planDecode(FLASH, { ...o, caps }, 1, 4096);
+    expect(labels(plan, 0).slice(0, 4)).toEqual(['qkv_proj', 'mfa_decode', 'mfa_combine', 'o_proj']);
+    expect(plan.calls.filter((c) => c.layer === undefined).length).toBe(4);
+    // Up to 256 positions in one call; drafts see each other's keys, so that these have to be in the cache.
+    expect(labels(planDecode(FLASH, { ...o, caps }, 1, 256), 1).slice(0, 3)).toEqual([
+      'qkv_proj',
+      'mfa_decode',
+      'o_proj',
+    ]);
+    const verified = planPrefill(FLASH, { ...o, caps }, 3, 4096, { kind: 'greedy' });
+    expect(labels(verified, 0).slice(0, 3)).toEqual(['qkv_proj', 'rope', 'mfa_decode']);
+    const fp8 = { ...o, caps, cache: { ...o.cache, kv: 'fp8' as const } };
+    expect(labels(planDecode(FLASH, fp8, 1, 4096), 0)[1]).toBe('rope');
+    const fewer = { ...o, caps: { ...caps, maxStorageBuffers: 9 } };
+    expect(labels(planDecode(FLASH, fewer, 1, 4096), 0)[1]).toBe('rope');
   });
 
   it('the released model plans at default limits, every weight in one shard', () => {
@@ -126,7 +147,6 @@ describe('plans of Step-3.5-Flash', () => {
     const o = options(FLASH, 4096, { maxBindingBytes: 2 ** 33 });
     expect(labels(planDraft(FLASH, o, 1, 4, 4096, 1), 46)).toEqual([
       'embed_tokens',
-      'rope_turns (turns.1)',
       'enorm',
       'hnorm',
       'eh_proj',

@@ -4,12 +4,13 @@ import { type ModelConfig, PRESETS } from '../../src/config/index.ts';
 import type { Capabilities } from '../../src/kernels/kernel.ts';
 import type { KvFormat } from '../../src/kernels/paged.ts';
 import { cacheShape } from '../../src/model/cache.ts';
-import { planPrefill } from '../../src/model/plans.ts';
+import { planDecode, planPrefill } from '../../src/model/plans.ts';
 import { CpuExecutor } from '../../src/runtime/cpu_executor.ts';
 import { loadWeights } from '../../src/runtime/load.ts';
 import { Model } from '../../src/runtime/model.ts';
 import { checkpointFormats, weightLayout } from '../../src/weights/layout.ts';
 import { syntheticCheckpoint } from '../../src/weights/synthetic.ts';
+import { collect } from '../generated.ts';
 
 interface Case {
   readonly config: ModelConfig;
@@ -44,10 +45,8 @@ const WIDE_HEADS: Case = {
   kv: 'f16',
 };
 
-async function run(
-  { config, tokens, kv }: Case,
-  matrixUnits: boolean,
-): Promise<{ logits: Float32Array; kernels: string[] }> {
+/** A model on the CPU, with matrix units claimed or not, and what its plans are made with. */
+async function load({ config, tokens, kv }: Case, matrixUnits: boolean) {
   const executor = new CpuExecutor();
   const caps: Capabilities = {
     ...executor.caps,
@@ -55,13 +54,19 @@ async function run(
     subgroupMinSize: 32,
     subgroupMaxSize: 32,
     matrixUnits,
+    maxStorageBuffers: 16,
   };
   const checkpoint = syntheticCheckpoint(config, 5);
   const layout = weightLayout(config, checkpointFormats(checkpoint), caps.maxBindingBytes);
   const size = { sequences: 1, maxContext: tokens, kv, together: tokens } as const;
   const planning = { layout, cache: cacheShape(config, 0, size), caps, deterministic: false };
   await loadWeights(executor, checkpoint, layout);
-  const model = new Model({ config, tokenizer: undefined, executor, planning, chunk: tokens });
+  return { planning, model: new Model({ config, tokenizer: undefined, executor, planning, chunk: tokens }) };
+}
+
+async function run(test: Case, matrixUnits: boolean): Promise<{ logits: Float32Array; kernels: string[] }> {
+  const { config, tokens } = test;
+  const { planning, model } = await load(test, matrixUnits);
   const [logits] = await model.logits([
     Array.from({ length: tokens }, (_, i) => (i * 37 + 11) % config.vocab_size),
   ]);
@@ -82,4 +87,18 @@ it.each([
   expect(largest).toBeGreaterThan(0.5);
   const apart = matrix.logits.map((value, i) => Math.abs(value - plain.logits[i]));
   expect(Math.max(...apart)).toBeLessThan(0.01 * largest); // activations are rounded to binary16
+});
+
+it('heads that attention takes fresh give the same tokens, before and after a window is full', async () => {
+  const said: number[][] = [];
+  for (const units of [true, false]) {
+    const { planning, model } = await load(WIDE_HEADS, units);
+    const { calls } = planDecode(WIDE_HEADS.config, planning, 1, 128);
+    expect(calls.some(({ kernel }) => kernel.name === 'qk_norm_rope')).toBe(!units);
+    const { tokens } = await collect(model, [[5, 9, 2]], { maxTokens: 90, stopTokens: [] });
+    said.push(tokens[0]);
+    model.dispose();
+  }
+  expect(new Set(said[0]).size).toBeGreaterThan(10);
+  expect(said[0]).toEqual(said[1]);
 });

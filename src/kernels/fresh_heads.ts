@@ -1,0 +1,120 @@
+/** Attention that takes heads fresh from the fused projection: their norm, rotation and way into the cache are its own. */
+import { padRow } from '../tensor.ts';
+import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
+import type { AttentionParams } from './mfa_decode.ts';
+import { cacheRow } from './paged.ts';
+import { type NormRopeParams, qk_norm_rope } from './qk_norm_rope.ts';
+
+/** What qk_norm_rope would be told beside what attention knows. */
+export type FreshHeads = Pick<NormRopeParams, 'rotary' | 'stride' | 'eps'>;
+
+/** A call of attention whose heads may be fresh: every token is the only new one of its sequence then. */
+export type FreshParams = AttentionParams & { readonly fresh?: FreshHeads | undefined };
+
+/** What is wrong with the parameters of fresh heads, or undefined. */
+export function freshFault({ fresh, kv, tokens, allTokens }: FreshParams): string | undefined {
+  if (fresh === undefined) return undefined;
+  if (kv !== 'f16') return `kv: expected f16 with fresh heads, got ${kv}`;
+  if (!turnsByLanes(fresh.rotary)) return `rotary: expected 16 times a power of two, got ${fresh.rotary}`;
+  if (tokens !== allTokens) return `tokens: expected all ${allTokens} with fresh heads, got ${tokens}`;
+  return undefined;
+}
+
+/** Whether the halves of what is rotated lie in lanes whose numbers differ in one bit, eight elements in each. */
+export function turnsByLanes(rotary: number): boolean {
+  return rotary >= 16 && Number.isInteger(Math.log2(rotary));
+}
+
+/** The call of qk_norm_rope whose place attention takes. */
+function normRope({ allTokens, heads, kvHeads, D, pages }: FreshParams, fresh: FreshHeads): NormRopeParams {
+  return { tokens: allTokens, heads, kvHeads, D, pages, kv: 'f16', ...fresh };
+}
+
+/** Constants of the library. */
+export function freshConstants({ fresh }: FreshParams): Record<string, number> {
+  return fresh === undefined ? {} : { STRIDE: fresh.stride, ROTARY: fresh.rotary, EPS: fresh.eps };
+}
+
+/** Attention's bindings: fresh heads take the place of queries, and the caches are written, too. */
+export function freshBindings(
+  p: FreshParams,
+  ready: Readonly<Record<string, BindingSpec>>,
+): Readonly<Record<string, BindingSpec>> {
+  const { fresh } = p;
+  if (fresh === undefined) return ready;
+  const { q_rope, k_cache, v_cache, ...others } = ready;
+  const { turns, q_norm, k_norm, qkv } = qk_norm_rope.bindings(normRope(p, fresh));
+  const both = { use: 'inout' } as const;
+  return {
+    ...others,
+    turns,
+    q_norm,
+    k_norm,
+    qkv,
+    k_cache: { ...k_cache, ...both },
+    v_cache: { ...v_cache, ...both },
+  };
+}
+
+/** What attention's own reference reads: queries made, keys and values put into the cache. */
+export function freshIo(p: FreshParams, io: ReferenceIo): ReferenceIo {
+  const { fresh } = p;
+  if (fresh === undefined) return io;
+  const places = io.u('places');
+  const table = io.u('page_table');
+  const queries = new Float64Array(p.allTokens * p.heads * padRow(p.D));
+  const rows = Uint32Array.from({ length: p.allTokens }, (_, t) =>
+    cacheRow(table, p.maxPages, places[t * 2], places[t * 2 + 1]),
+  );
+  const made: ReferenceIo = {
+    ...io,
+    f: (name) => (name === 'q_rope' ? queries : io.f(name)),
+    u: (name) => (name === 'cache_rows' ? rows : io.u(name)),
+  };
+  qk_norm_rope.reference(normRope(p, fresh), made);
+  return made;
+}
+
+/** The cost of attention, with what fresh heads add to it. */
+export function freshCost(p: FreshParams, ready: Cost): Cost {
+  const { fresh, tokens, heads, D } = p;
+  if (fresh === undefined) return ready;
+  const made = qk_norm_rope.cost(normRope(p, fresh));
+  const queries = tokens * heads * D * 4; // which are neither written nor read again
+  return {
+    flops: ready.flops + made.flops,
+    bytesRead: ready.bytesRead + made.bytesRead - queries,
+    bytesWritten: ready.bytesWritten + made.bytesWritten - queries,
+  };
+}
+
+/** Inputs of tests and benchmarks: of the tokens themselves, the cache has nothing yet. */
+export function freshInputs(
+  p: FreshParams,
+  ready: Readonly<Record<string, Values>>,
+  random: () => number,
+): Readonly<Record<string, Values>> {
+  const { fresh, example } = p;
+  if (fresh === undefined || example === undefined) return ready;
+  const width = p.kvHeads * padRow(p.D);
+  const caches = Object.fromEntries(
+    ['k_cache', 'v_cache'].map((name) => {
+      const cache = (ready[name] as Float64Array).slice();
+      for (const [sequence, position] of example.places) {
+        const row = cacheRow(ready.page_table as Uint32Array, p.maxPages, sequence, position);
+        cache.fill(Number.NaN, row * width, (row + 1) * width);
+      }
+      return [name, cache];
+    }),
+  );
+  const { turns } = qk_norm_rope.inputs?.(normRope(p, fresh), random) ?? {};
+  return { ...ready, ...caches, turns };
+}
+
+/** A call with fresh heads, of rows as wide as they are and four elements more, for test and benchmark lists. */
+export function withFresh<P extends AttentionParams>(
+  p: P,
+  rotary: number,
+): P & { readonly fresh: FreshHeads } {
+  return { ...p, fresh: { rotary, stride: (p.heads + 2 * p.kvHeads) * padRow(p.D) + 4, eps: 1e-5 } };
+}
