@@ -25,7 +25,10 @@ fn emulated_left(a: Left, row: u32, k: u32) -> f32 {
   }
   let own = a.at + row;
   let token = params.token_begin + emulated_rows.first + min(own / PER_KV, emulated_rows.count - 1u);
-  let at = (token * HEADS + emulated_rows.head0 + own % PER_KV) * D + a.column + k;
+  // In the order of keys.
+  let order_of = in_order(vec4<f32>(0.0, 1.0, 2.0, 3.0));
+  let order = array<u32, 4>(0u, u32(order_of.y), u32(order_of.z), 3u);
+  let at = (token * HEADS + emulated_rows.head0 + own % PER_KV) * D + a.column + k / 4u * 4u + order[k % 4u];
   return unpack2x16float(pack2x16float(vec2<f32>(q_rope[at / 4u][at % 4u] * (params.scale * LOG2_E))))[0];
 }
 

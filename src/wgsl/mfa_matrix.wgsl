@@ -1,5 +1,5 @@
 // Attention of one query position over one slice of its context, like mfa_decode, on matrix units: heads of 256 elements
-// of one KV head. Library files give fetch_k, fetch_v and halves (kv_half_*), slice_length (slices).
+// of one KV head. Library files give keys, values and the order that they are staged in (kv_half_*), slice_length (slices).
 //
 // Workgroup (split, token, head group): up to 64 query heads against a slice of the positions up to the token's own, 32 keys
 // at a time; split_len is a multiple of 32, so a tile of keys lies within one page. Eight subgroups: four
@@ -118,8 +118,7 @@ fn main(
       let source = (token * HEADS + min(head0 + round * 32u + row, HEADS - 1u)) * (D / 4u) + li % STEPS * 2u;
       let lo = q_rope[source] * (params.scale * LOG2_E);
       let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
-      kv[row * LD + li % STEPS] = vec4<u32>(
-        pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+      kv[row * LD + li % STEPS] = query_halves(lo, hi);
     }
     workgroupBarrier();
     if (ht / 2u == round) {
@@ -322,7 +321,7 @@ fn store(out: u32, head0: u32, sg: u32, ht: u32, column: u32, lane: u32) {
     let head = ht * 16u + unit / 16u;
     if (head0 + head < HEADS) {
       part_o[((out + head) * D + column) / 4u + unit % 16u] =
-        bitcast<vec4<f32>>(kv[sg * 256u + unit]) * factor[head];
+        in_order(bitcast<vec4<f32>>(kv[sg * 256u + unit])) * factor[head];
     }
   }
   workgroupBarrier();

@@ -13,8 +13,9 @@
 // Binary16 is staged eight elements at a time, as words: matrices are loaded from arrays of any numeric type, in whose
 // elements offset and stride count.
 //
-// Library files give Queries with load_queries and put_scores (prefill_queries); fetch_k, fetch_v and halves (kv_half_*);
-// first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_head (attend_*).
+// Library files give Queries with load_queries and put_scores (prefill_queries); keys, values and the order that they are
+// staged in (kv_half_*); first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_head
+// (attend_*).
 //
 // Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
 // compiler sees their bounds: see matmul_matrix.wgsl.
@@ -107,8 +108,7 @@ fn main(
       let source = (token * HEADS + rows.head0 + row % PER_KV) * (D / 4u) + li % STEPS * 2u;
       let lo = q_rope[source] * (params.scale * LOG2_E);
       let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
-      kv[staged * LD + li % STEPS] = vec4<u32>(
-        pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+      kv[staged * LD + li % STEPS] = query_halves(lo, hi);
     }
     workgroupBarrier();
     if (sg % 4u * TALL / 2u == round) {
@@ -352,7 +352,7 @@ fn keep(rows: Rows, sg: u32, row0: u32, column0: u32, lane: u32) {
     let token = row / PER_KV;
     let of_row = bitcast<vec4<f32>>(p[row]);
     if (token < rows.count && of_row.y > 0.0) {
-      let o = s[sg * 64u + i] * of_row.w;
+      let o = in_order(s[sg * 64u + i]) * of_row.w;
       for (var c = 0u; c < 4u; c++) {
         let at = column0 + i % 4u * 4u + c;
         store_head(rows.first + token, rows.slice, rows.head0 + row % PER_KV, at, o[c], of_row.xy, of_row.z);

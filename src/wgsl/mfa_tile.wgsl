@@ -9,7 +9,7 @@
 //   4. P V, values staged a tile at a time: a subgroup for 16 columns, or twice 16.
 // Page-table entries are read before it is known whether they are the right ones, as in mfa_quad.
 //
-// Library files give fetch_k, fetch_v and halves (kv_half_*, cache_*); first_seen and rows (positions); gate (gate_*);
+// Library files give keys, values and the order that they are staged in (kv_half_*, cache_*); first_seen and rows (positions); gate (gate_*);
 // store_head (attend_*); queries, and the key and value of the token itself where these are not in the cache yet (tile_ready,
 // tile_fresh).
 //
@@ -122,16 +122,9 @@ fn main(
       rows[i * WG + li] = page_row(pages[i], position) + kv_head;
     }
   }
-  // Scaled so that 2^score is what softmax needs.
-  for (var i = 0u; i < QUERIES; i++) {
-    let row = (li + i * WG) / STEPS;
-    let q = query_of(queries[i], asked, step);
-    if (row < GROUP) {
-      let a = q.low * (params.scale * LOG2_E);
-      let b = q.high * (params.scale * LOG2_E);
-      qp[row * LD_Q + step * 2u] = vec2<u32>(pack2x16float(a.xy), pack2x16float(a.zw));
-      qp[row * LD_Q + step * 2u + 1u] = vec2<u32>(pack2x16float(b.xy), pack2x16float(b.zw));
-    }
+  // What makes fresh heads ready would take registers of keys and values.
+  if (FRESH) {
+    stage_queries(queries, asked, li);
   }
   let own = take(asked, step);
   let own_at = place.y - begin;  // where it stands, if in this slice
@@ -150,6 +143,9 @@ fn main(
     values[i] = fetch_v(rows[min(i * ABREAST + li / STEPS, count - 1u)], step);
   }
 
+  if (!FRESH) {
+    stage_queries(queries, asked, li);
+  }
   // The next ones of keys, scores and values come first: arrays indexed by what is no constant would lie in slow memory.
   var scores: array<vec4<f32>, TILES>;
   for (var tile = 0u; tile < TILES; tile++) {
@@ -262,11 +258,25 @@ fn main(
     let column = (li + i * WG) % (D / 4u);
     if (head0 + row <= last_head) {
       let of_head = statistics[row];
-      let o = bitcast<vec4<f32>>(kv[row * LD_O + column]);
+      let o = in_order(bitcast<vec4<f32>>(kv[row * LD_O + column]));
       for (var c = 0u; c < 4u; c++) {
         store_head(
           workgroup_id.y, workgroup_id.x, head0 + row, column * 4u + c, o[c], of_head.xy, of_head.z);
       }
+    }
+  }
+}
+
+// Scaled so that 2^score is what softmax needs.
+fn stage_queries(queries: array<Pair, QUERIES>, asked: Asked, li: u32) {
+  let step = li % STEPS;
+  for (var i = 0u; i < QUERIES; i++) {
+    let row = (li + i * WG) / STEPS;
+    let q = query_of(queries[i], asked, step);
+    if (row < GROUP) {
+      let staged = query_halves(q.low * (params.scale * LOG2_E), q.high * (params.scale * LOG2_E));
+      qp[row * LD_Q + step * 2u] = staged.xy;
+      qp[row * LD_Q + step * 2u + 1u] = staged.zw;
     }
   }
 }

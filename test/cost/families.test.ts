@@ -20,6 +20,8 @@ const LARGE: Capabilities = {
   maxStorageBuffers: 8,
   maxWorkgroups: 65535,
 };
+/** The same where kernels may bind twice as many buffers, so that more work shares a call. */
+const WIDE: Capabilities = { ...LARGE, maxStorageBuffers: 16 };
 const SOFTWARE: Capabilities = {
   ...LARGE,
   subgroupMinSize: 8,
@@ -30,6 +32,7 @@ const SOFTWARE: Capabilities = {
 const PLAIN: Capabilities = { ...LARGE, matrixUnits: false };
 const ADAPTERS = [
   { name: 'a large GPU', caps: LARGE, brief: false },
+  { name: 'a large GPU with many buffers', caps: WIDE, brief: false },
   { name: 'a large GPU without matrix units', caps: PLAIN, brief: false },
   { name: 'an adapter without features', caps: BASELINE, brief: false },
   { name: 'a software driver', caps: SOFTWARE, brief: true },
@@ -41,7 +44,7 @@ const compressed: FormatOf = (tensor) => (/\.moe\.gate\.weight$/.test(tensor) ? 
 
 /** Plans of the presets that an adapter is for: slow ones do not run the released models' widths. */
 function plans(caps: Capabilities, formats: FormatOf = () => ({ format: 'bf16' })): Plan[] {
-  const large = caps === LARGE || caps === PLAIN;
+  const large = [LARGE, WIDE, PLAIN].includes(caps);
   const configs = Object.values(PRESETS).filter((config) => large || config.hidden_size < 1000);
   return configs.flatMap((config) => {
     const layout = weightLayout(config, formats, caps.maxBindingBytes);

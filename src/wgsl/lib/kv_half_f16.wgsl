@@ -1,4 +1,4 @@
-// KV cache rows [rows, D] of binary16 for matrix units: eight elements per load, as they are.
+// KV cache rows [rows, D] of binary16 for matrix units: eight elements per load, staged as they are.
 
 alias Fetched = vec4<u32>;
 
@@ -12,4 +12,14 @@ fn fetch_v(row: u32, step: u32) -> Fetched {
 
 fn halves(f: Fetched) -> vec4<u32> {
   return f;
+}
+
+// Eight elements of a query, in the order that those of keys are staged in.
+fn query_halves(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+}
+
+// Four columns of a result, from the order that those of values are staged in.
+fn in_order(v: vec4<f32>) -> vec4<f32> {
+  return v;
 }

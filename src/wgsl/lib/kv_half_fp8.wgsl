@@ -1,6 +1,9 @@
 // KV cache of e4m3 bytes with an f32 scale per row for matrix units: eight elements per load, as binary16. Their bits are
 // of numbers divided by 256 (e4m3_bits); the scale, times 256, multiplies them. Rounding there is 2^-7 times as coarse as
 // that of the cache.
+//
+// They are staged as their bits come, of four elements the first and the third, then the second and the fourth: products with
+// queries in the same order do not see that, and results undo it.
 @group(0) @binding(5) var<storage, read> k_cache: array<vec2<u32>>;
 @group(0) @binding(6) var<storage, read> v_cache: array<vec2<u32>>;
 
@@ -21,12 +24,21 @@ fn fetch_v(row: u32, step: u32) -> Fetched {
 
 fn halves(f: Fetched) -> vec4<u32> {
   let scale = f16(bitcast<f32>(f.scale) * 256.0);
-  return vec4<u32>(e4m3_halves(f.bits.x, scale), e4m3_halves(f.bits.y, scale));
+  let low = e4m3_bits(f.bits.x);
+  let high = e4m3_bits(f.bits.y);
+  return vec4<u32>(scaled(low.x, scale), scaled(low.y, scale), scaled(high.x, scale), scaled(high.y, scale));
 }
 
-fn e4m3_halves(v: u32, scale: f16) -> vec2<u32> {
-  let bits = e4m3_bits(v);
-  let a = bitcast<vec2<f16>>(bits.x) * scale;
-  let b = bitcast<vec2<f16>>(bits.y) * scale;
-  return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
+fn scaled(bits: u32, scale: f16) -> u32 {
+  return bitcast<u32>(bitcast<vec2<f16>>(bits) * scale);
+}
+
+// Eight elements of a query, in the order that those of keys are staged in.
+fn query_halves(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(lo.xz), pack2x16float(lo.yw), pack2x16float(hi.xz), pack2x16float(hi.yw));
+}
+
+// Four columns of a result, from the order that those of values are staged in.
+fn in_order(v: vec4<f32>) -> vec4<f32> {
+  return v.xzyw;
 }
