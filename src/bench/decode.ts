@@ -30,7 +30,10 @@ export interface DecodeCase {
 
 /** What the steps of a case took. */
 export interface DecodeRow extends DecodeCase {
-  /** Milliseconds between the arrivals of successive steps' tokens; steps that arrive together share theirs evenly. */
+  /**
+   * Milliseconds between the arrivals of successive steps' tokens, the median; steps that arrive together share theirs evenly.
+   * No less than `gpuMs`: a host that is late gets the tokens of many steps at once.
+   */
   readonly tpotMs: number;
   readonly tpotP99Ms: number;
   /** Milliseconds of a step by GPU timestamps; undefined where there are none. */
@@ -116,7 +119,7 @@ export async function benchDecode(
       const spans = await clock.spans();
       const gpuMs = spans === undefined ? undefined : quantile(spans.slice(WARM_STEPS), 0.5) / 1000;
       const mean = tpots.reduce((a, b) => a + b, 0) / tpots.length;
-      const tpotMs = quantile(tpots, 0.5);
+      const tpotMs = Math.max(quantile(tpots, 0.5), gpuMs ?? 0);
       const stepBytes = planBytes(plan, context + Math.floor(total / 2));
       return {
         ...wanted,

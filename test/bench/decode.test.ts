@@ -36,6 +36,7 @@ describe.skipIf(gpu === undefined)('a synthetic model', () => {
       expect(value, name).toBeGreaterThanOrEqual(0);
       expect(Number.isFinite(value), name).toBe(true);
     }
+    expect(row.tpotMs).toBeGreaterThanOrEqual(row.gpuMs ?? 0);
     expect(model.pages.whole.free).toBe(free);
   });
 
