@@ -20,6 +20,11 @@ export async function testGpu(): Promise<Gpu | undefined> {
 /** A GPU, resolved before tests are collected so that skipped ones are seen as skipped. */
 export const gpu: Gpu | undefined = await testGpu();
 
+/** Whether a call may bind what it needs. */
+export function hasRoom(kernel: AnyKernel, params: unknown): boolean {
+  return Object.keys(kernel.bindings(params)).length <= (gpu?.caps.maxStorageBuffers ?? 0);
+}
+
 /** Tests every shape of `kernel` on every variant that the adapter can run, or on the first of them. */
 export function testKernel(kernel: AnyKernel): void {
   describe(kernel.name, () => {
@@ -28,7 +33,7 @@ export function testKernel(kernel: AnyKernel): void {
     const first = kernel.variants.find((variant) => gpu === undefined || variant.available(gpu.caps));
     for (const variant of kernel.variants) {
       for (const [i, shape] of kernel.shapes.test.entries()) {
-        const runnable = gpu !== undefined && variant.available(gpu.caps);
+        const runnable = gpu !== undefined && variant.available(gpu.caps) && hasRoom(kernel, shape.params);
         if (shape.once === true && variant !== first) continue;
         it.skipIf(!runnable)(`${variant.name}: ${shape.name}`, async () => {
           if (gpu === undefined || pipelines === undefined) return;

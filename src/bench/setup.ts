@@ -24,7 +24,11 @@ export function obstacle<P>(
   variant: Variant,
   caps: Capabilities,
 ): string | undefined {
-  const largest = Math.max(...Object.values(kernel.bindings(p)).map(bindingBytes));
+  const specs = Object.values(kernel.bindings(p));
+  if (specs.length > caps.maxStorageBuffers) {
+    return `binds ${specs.length} buffers, the adapter allows ${caps.maxStorageBuffers}`;
+  }
+  const largest = Math.max(...specs.map(bindingBytes));
   if (largest > caps.maxBindingBytes) {
     return `a binding needs ${largest} bytes, the adapter allows ${caps.maxBindingBytes}`;
   }

@@ -7,6 +7,9 @@ import { specialise } from '../../src/wgsl/specialise.ts';
 
 const SIZES = { K: 1, X_STRIDE: 8, Y_STRIDE: 8, Y_AT: 0, WG: 32 };
 
+/** Most storage buffers of kernels that may share a call with others' work where an adapter allows it. */
+const MORE: Partial<Record<string, number>> = { embed_tokens: 12, mfa_tile: 10 };
+
 describe('specialise', () => {
   it('replaces constants by name, keeps their types, and puts directives first', () => {
     const { text, bindings } = specialise(['rmsnorm'], { ...SIZES, K: 100, X_STRIDE: 104 }, ['subgroups']);
@@ -33,8 +36,8 @@ describe('specialise', () => {
             storage.sort(),
           );
           expect(Object.keys(kernel.uniforms(params)).sort()).toEqual(fields.map((f) => f.name).sort());
-          // Eight storage buffers per stage are what every adapter has.
-          expect(storage.length).toBeLessThanOrEqual(8);
+          // Eight storage buffers per stage are what every adapter has; plans see to it that others have more.
+          expect(storage.length, `${kernel.name}: ${name}`).toBeLessThanOrEqual(MORE[kernel.name] ?? 8);
         }
       }
     }
