@@ -148,6 +148,11 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
         set: 'real',
       },
       {
+        name: '1 token of 4096 with places, two classes',
+        params: withClasses(4096, [64, 128], 1),
+        set: 'real',
+      },
+      {
         name: '256 tokens of 7168, a shard of 8192 rows',
         params: { format: 'bf16', tokens: 256, K: 7168, rowBegin: 0, rowCount: 8192 },
         set: 'real',
@@ -161,14 +166,15 @@ export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({
   },
 });
 
-/** Three tokens with places, in classes of so many rotated elements: the second has a window. */
-function withClasses(K: number, rotated: readonly number[]): EmbedParams {
-  const places = [
+/** Up to three tokens with places, in classes of so many rotated elements: the second has a window. */
+function withClasses(K: number, rotated: readonly number[], tokens: number = 3): EmbedParams {
+  const three = [
     [1, 163],
     [1, 164],
     [0, 5],
   ] as const;
+  const places = three.slice(0, tokens);
   const rings = [{ maxPages: 4 }, { maxPages: 2, window: 10 }];
   const classes = rotated.map((dim, i) => turnsCase(dim, { places, sequences: 2, ...rings[i] }));
-  return { format: 'bf16', tokens: 3, K, rowBegin: 0, rowCount: 5, classes };
+  return { format: 'bf16', tokens, K, rowBegin: 0, rowCount: 5, classes };
 }

@@ -1,4 +1,5 @@
 /** Attention that takes heads fresh from the fused projection: their norm, rotation and way into the cache are its own. */
+import { KernelError } from '../errors.ts';
 import { padRow } from '../tensor.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
 import type { AttentionParams } from './mfa_decode.ts';
@@ -11,13 +12,17 @@ export type FreshHeads = Pick<NormRopeParams, 'rotary' | 'stride' | 'eps'>;
 /** A call of attention whose heads may be fresh: every token is the only new one of its sequence then. */
 export type FreshParams = AttentionParams & { readonly fresh?: FreshHeads | undefined };
 
-/** What is wrong with the parameters of fresh heads, or undefined. */
-export function freshFault({ fresh, kv, tokens, allTokens }: FreshParams): string | undefined {
-  if (fresh === undefined) return undefined;
-  if (kv !== 'f16') return `kv: expected f16 with fresh heads, got ${kv}`;
-  if (!turnsByLanes(fresh.rotary)) return `rotary: expected 16 times a power of two, got ${fresh.rotary}`;
-  if (tokens !== allTokens) return `tokens: expected all ${allTokens} with fresh heads, got ${tokens}`;
-  return undefined;
+/** @throws KernelError naming `kernel` or qk_norm_rope when fresh heads cannot be taken. */
+export function freshCheck(kernel: string, p: FreshParams): void {
+  const { fresh, kv, tokens, allTokens } = p;
+  if (fresh === undefined) return;
+  const fail = (what: string): never => {
+    throw new KernelError(kernel, what);
+  };
+  if (kv !== 'f16') fail(`kv: expected f16 with fresh heads, got ${kv}`);
+  if (!turnsByLanes(fresh.rotary)) fail(`rotary: expected 16 times a power of two, got ${fresh.rotary}`);
+  if (tokens !== allTokens) fail(`tokens: expected all ${allTokens} with fresh heads, got ${tokens}`);
+  qk_norm_rope.check(normRope(p, fresh));
 }
 
 /** Whether the halves of what is rotated lie in lanes whose numbers differ in one bit, eight elements in each. */

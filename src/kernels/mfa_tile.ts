@@ -5,9 +5,9 @@ import { attentionCase, batchShape, groupedHeads } from './attention_cases.ts';
 import {
   type FreshParams,
   freshBindings,
+  freshCheck,
   freshConstants,
   freshCost,
-  freshFault,
   freshInputs,
   freshIo,
   withFresh,
@@ -72,8 +72,7 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
   ],
   check(p) {
     mfa_quad.check(p);
-    const fault = freshFault(p);
-    if (fault !== undefined) throw new KernelError('mfa_tile', fault);
+    freshCheck('mfa_tile', p);
     const most = tileKeys(p);
     if (p.splitLen > most)
       throw new KernelError(
@@ -191,9 +190,18 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
         },
       },
     ],
-    bench: [...tileBench('f16'), ...tileBench('fp8')],
+    bench: [...tileBench('f16'), ...tileBench('fp8'), ...freshBench()],
   },
 });
+
+/** One token with fresh heads, of a whole context and in slices, for benchmark lists. */
+function freshBench(): Shape<TileParams>[] {
+  const heads = { heads: 64, kvHeads: 8, D: 128, kv: 'f16', batch: 1 } as const;
+  return [
+    batchShape({ ...heads, context: 256 }, (seen) => ({ splits: 1, splitLen: seen })),
+    batchShape({ ...heads, context: 1024 }, (seen) => ({ splits: ceilDiv(seen, TILE), splitLen: TILE })),
+  ].map((shape) => ({ ...shape, name: `${shape.name}, fresh`, params: withFresh(shape.params, 64) }));
+}
 
 /** Attention in slices as plans cut it, for benchmark lists. */
 function tileBench(kv: 'f16' | 'fp8'): Shape<TileParams>[] {
