@@ -1,5 +1,5 @@
 /** Activations as binary16 for matrix units, with the RMSNorm before a linear layer folded in. */
-import { padRow } from '../tensor.ts';
+import { ceilDiv, padRow } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface HalfRowsParams {
@@ -12,6 +12,12 @@ export interface HalfRowsParams {
   readonly eps: number;
 }
 
+/** Most workgroups in one dimension of a dispatch, of any adapter: more rows than that take turns in the second. */
+const ACROSS = 65535;
+
+/** Rows side by side in the first dimension. */
+const across = (rows: number): number => ceilDiv(rows, ceilDiv(rows, ACROSS));
+
 /** Largest finite binary16. */
 const F16_MAX = 65504;
 
@@ -22,7 +28,7 @@ export const half_rows: Kernel<HalfRowsParams> = defineKernel<HalfRowsParams>({
   libs: (p) => ['lib/x_blocks', p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none'],
   check() {},
   constants: (p) => ({ K: p.K, X_STRIDE: p.xStride }),
-  uniforms: (p) => ({ eps: p.eps }),
+  uniforms: (p) => ({ eps: p.eps, rows: p.rows, across: across(p.rows) }),
   bindings: (p) => ({
     x: { type: 'f32', dims: [p.rows, p.xStride], cols: p.K, use: 'in' },
     y: { type: 'f16', dims: [p.rows, padRow(p.K)], use: 'out' },
@@ -30,7 +36,7 @@ export const half_rows: Kernel<HalfRowsParams> = defineKernel<HalfRowsParams>({
       ? { gamma: { type: 'f32', dims: [padRow(p.K)], cols: p.K, use: 'in', weight: true } as const }
       : {}),
   }),
-  workgroups: (p) => [p.rows, 1, 1],
+  workgroups: (p) => [across(p.rows), ceilDiv(p.rows, across(p.rows)), 1],
   reference(p, io) {
     const x = io.f('x');
     const y = io.f('y');
@@ -67,6 +73,10 @@ export const half_rows: Kernel<HalfRowsParams> = defineKernel<HalfRowsParams>({
       {
         name: 'norm, more blocks than invocations',
         params: { rows: 2, K: 2100, xStride: 2104, norm: 'rms', eps: 1e-5 },
+      },
+      {
+        name: 'more rows than workgroups in one dimension',
+        params: { rows: 65537, K: 8, xStride: 8, norm: 'rms', eps: 1e-5 },
       },
     ],
     bench: [

@@ -18,6 +18,8 @@ struct Block8 {
 
 struct Params {
   eps: f32,
+  rows: u32,
+  across: u32,  // rows in the first dimension of the grid, when they need both
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +31,10 @@ var<workgroup> partial: array<f32, WG>;
 // All of a row is asked for before anything waits, and stays in registers.
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) li: u32) {
-  let row = workgroup_id.x;
+  let row = workgroup_id.y * params.across + workgroup_id.x;
+  if (row >= params.rows) {
+    return;
+  }
   var own: array<Block8, EACH>;
   for (var i = 0u; i < EACH; i++) {
     own[i] = load_x8(row, min(i * WG + li, BLOCKS - 1u));
