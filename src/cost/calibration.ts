@@ -95,18 +95,44 @@ export function passUs(calibration: Pick<Calibration, 'pass_us'>): number {
   return Math.max(0, calibration.pass_us.median);
 }
 
-/** What of a calibration is noise and is not used as measured, in sentences for people. */
-export function calibrationNotes(calibration: Pick<Calibration, 'pass_us' | 'gap_us'>): string[] {
+/** Microseconds by which short probes scatter to either side (the median, of P10 and P90): those that take few dispatches' time. */
+function scatterUs({ families, dispatch_us }: Pick<Calibration, 'families' | 'dispatch_us'>): number {
+  const short = Object.values(families)
+    .flatMap(({ probes }) => probes)
+    .filter(({ us }) => us < SHORT_DISPATCHES * dispatch_us.median)
+    .map(({ p10, p90 }) => (p90 - p10) / 2)
+    .sort((a, b) => a - b);
+  return short[short.length >> 1] ?? 0;
+}
+
+/** Dispatches that a short probe may take the time of. */
+const SHORT_DISPATCHES = 10;
+
+/** Share of a dispatch by which half of them may scatter without a word. */
+const SCATTER = 0.5;
+
+/** What of a calibration is noise: what is not used as measured, and what may make it wrong, in sentences for people. */
+export function calibrationNotes(
+  calibration: Pick<Calibration, 'pass_us' | 'gap_us' | 'dispatch_us' | 'families'>,
+): string[] {
+  const scatter = scatterUs(calibration);
+  const noisy =
+    scatter > SCATTER * calibration.dispatch_us.median
+      ? [
+          `short probes scatter by ${scatter.toPrecision(2)} us: predictions of short calls may be wrong by that, and all of them too long; calibrate again when the machine is quiet`,
+        ]
+      : [];
   const differences = [
     ['the time of a pass beside its calls', calibration.pass_us],
     ['the gap between steps', calibration.gap_us],
   ] as const;
-  return differences
+  const nothing = differences
     .filter(([, { median }]) => median < 0)
     .map(
       ([what, { median }]) =>
         `${what} was measured as ${median.toPrecision(2)} us, which is noise: taken as 0`,
     );
+  return [...nothing, ...noisy];
 }
 
 /** Bytes per microsecond at a size: between measured sizes along their logarithms, beyond them the nearest. */

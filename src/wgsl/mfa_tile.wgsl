@@ -9,9 +9,9 @@
 //   4. P V, values staged a tile at a time: a subgroup for 16 columns, or twice 16.
 // Page-table entries are read before it is known whether they are the right ones, as in mfa_quad.
 //
-// Library files give keys, values and the order that they are staged in (kv_half_*, cache_*); first_seen and rows (positions); gate (gate_*);
-// store_head (attend_*); queries, and the key and value of the token itself where these are not in the cache yet (tile_ready,
-// tile_fresh).
+// Library files give keys, values and the order that they are staged in (kv_half_*, cache_*); first_seen and rows (positions);
+// gate (gate_*); store_head (attend_*); queries, and the key and value of the token itself where these are not in the cache yet
+// (tile_ready, tile_fresh).
 //
 // --- specialised ---
 const HEADS: u32 = 64u;    // all query heads

@@ -325,6 +325,18 @@ describe('differences that noise made negative', () => {
     ]);
     expect(calibrationNotes(calibration([]))).toEqual([]);
   });
+
+  it('are told where short probes scatter, too', () => {
+    const known = calibration(['one']);
+    expect(calibrationNotes(known)).toEqual([]);
+    const probes = [0, 1.4, 1.6, 400].map((scatter) => {
+      const us = scatter > 100 ? 1000 : 6;
+      const sides = { us, p10: us - scatter, p90: us + scatter };
+      return { kernel: 'k', shape: 's', heat: 'cold', predicted_us: us, ...sides } as const;
+    });
+    const scattered = { ...known, families: { one: { ...known.families.one, probes } } };
+    expect(calibrationNotes(scattered)).toEqual([expect.stringMatching(/short probes scatter by 1\.4 us/)]);
+  });
 });
 
 describe('host times of steps', () => {

@@ -1,7 +1,8 @@
 // Queries, key and value of the token fresh from the fused projection, as qk_norm_rope takes them: query heads and the key
 // are divided by their root mean square, multiplied with their gamma, and their first ROTARY elements rotated (NEOX halves),
 // among the STEPS neighbours in a subgroup that have a head. Every workgroup does so with its own heads and the key of their
-// KV head; the first one of the KV head that sees the token itself puts key and value into the cache.
+// KV head; the first one of the KV head that sees the token itself puts key and value into the cache. Others that read that row
+// meanwhile do not use what they get.
 //
 // --- specialised ---
 const STRIDE: u32 = 64u;  // elements of a row of qkv: query heads, key heads, value heads, and what else there is
