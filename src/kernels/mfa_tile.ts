@@ -60,8 +60,7 @@ export function abreastLength(
 export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
   ...mfa_quad,
   name: 'mfa_tile',
-  summary:
-    'attention for few tokens on matrix units, 16 heads a workgroup, which it may norm, rotate and cache itself; whole with the head-wise gate, or split over the context',
+  summary: 'mfa_quad on matrix units, 16 heads a workgroup, which it may norm, rotate and cache itself',
   variants: [MATRIX_UNITS],
   libs: (p) => [
     p.fresh === undefined ? 'lib/tile_ready' : 'lib/tile_fresh',
