@@ -39,22 +39,21 @@ const COMMON: readonly string[] = ['places', 'PAGE'];
 const nameIn = (number: number, name: string): string =>
   number === 0 || COMMON.includes(name) ? name : `${name}_${number}`;
 
-/** A record of rope_turns with such names. */
-function renamed<T>(number: number, record: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [nameIn(number, name), value]));
+/** What would be records of rope_turns, such as its slots, one for each class, as one of the call. */
+export function joinedClasses<T>(classes: readonly Readonly<Record<string, T>>[]): Record<string, T> {
+  return Object.fromEntries(
+    classes.flatMap((record, number) =>
+      Object.entries(record).map(([name, value]) => [nameIn(number, name), value]),
+    ),
+  );
 }
 
-/** Slots of a call's classes, of what rope_turns would bind for each. */
-export function classBindings(classes: readonly Readonly<Record<string, string>>[]): Record<string, string> {
-  return Object.assign({}, ...classes.map((slots, number) => renamed(number, slots)));
-}
-
-/** What each class adds to a record of the call. */
+/** What the classes add to a record of the call. */
 function ofClasses<T>(
-  p: EmbedParams,
+  { classes = [] }: EmbedParams,
   of: (turns: TurnsParams) => Readonly<Record<string, T>>,
 ): Record<string, T> {
-  return Object.assign({}, ...(p.classes ?? []).map((turns, number) => renamed(number, of(turns))));
+  return joinedClasses(classes.map(of));
 }
 
 export const embed_tokens: Kernel<EmbedParams> = defineKernel<EmbedParams>({

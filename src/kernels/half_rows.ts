@@ -1,6 +1,6 @@
 /** Activations as binary16 for matrix units, with the RMSNorm before a linear layer folded in. */
 import { ceilDiv, padRow } from '../tensor.ts';
-import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
+import { BASELINE, defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface HalfRowsParams {
   /** Rows of x and y. */
@@ -12,11 +12,8 @@ export interface HalfRowsParams {
   readonly eps: number;
 }
 
-/** Most workgroups in one dimension of a dispatch, of any adapter: more rows than that take turns in the second. */
-const ACROSS = 65535;
-
-/** Rows side by side in the first dimension. */
-const across = (rows: number): number => ceilDiv(rows, ceilDiv(rows, ACROSS));
+/** Rows in the first dimension of the grid; more than any adapter has workgroups there need the second one, too. */
+const across = (rows: number): number => ceilDiv(rows, ceilDiv(rows, BASELINE.maxWorkgroups));
 
 /** Largest finite binary16. */
 const F16_MAX = 65504;

@@ -43,17 +43,16 @@ export interface Core extends Slices {
 /** Storage buffers that attention with fresh heads binds. */
 const FRESH_BUFFERS = 10;
 
-/** The heads of a step whose attention may take them fresh: no token sees the key of another, and units compute. */
+/** The heads of a step as mfa_tile may take them fresh, if it is chosen: no token sees the key of another. */
 function freshHeads(
   caps: Capabilities,
   config: ModelConfig,
-  { tokens, rows, cache, matrixUnits }: StepShape,
+  { tokens, rows, cache }: StepShape,
   facts: AttentionFacts,
 ): FreshHeads | undefined {
-  const { headDim: D, rope, latent } = facts;
+  const { rope, latent } = facts;
   const alone = rows === 'one each' || tokens === 1;
-  const fits = matrixUnits && fillsTiles(facts) && tileKeys({ D, kv: cache.kv }) > 0 && cache.kv === 'f16';
-  if (latent !== undefined || !alone || !fits || !turnsByLanes(rope.dim)) return undefined;
+  if (latent !== undefined || !alone || cache.kv !== 'f16' || !turnsByLanes(rope.dim)) return undefined;
   if (caps.maxStorageBuffers < FRESH_BUFFERS) return undefined;
   return { rotary: rope.dim, stride: qkvLayout(facts).width, eps: config.rms_norm_eps };
 }

@@ -1,9 +1,9 @@
 /** What the steps of a model are made of, outside its layers: embedding, rotary angles, head, sampling. */
 import { type AttentionFacts, layerClasses, type ModelConfig, mtpBlocks } from '../config/index.ts';
-import { classBindings, EMBED_BUFFERS, embed_tokens } from '../kernels/embed_tokens.ts';
+import { EMBED_BUFFERS, embed_tokens, joinedClasses } from '../kernels/embed_tokens.ts';
 import { type Capabilities, SMALL_SUBGROUP_TEAM } from '../kernels/kernel.ts';
 import { logit_peaks } from '../kernels/logit_peaks.ts';
-import { rope_turns, type TurnsParams } from '../kernels/rope_turns.ts';
+import { rope_turns } from '../kernels/rope_turns.ts';
 import { sample } from '../kernels/sample.ts';
 import { padRow } from '../tensor.ts';
 import { shardName, type WeightLayout } from '../weights/layout.ts';
@@ -67,11 +67,11 @@ export function planBeginning(
   const { plan, config, layout, shape } = step;
   const { own, places, each, classes } = EMBED_BUFFERS;
   const room = Math.floor((plan.caps.maxStorageBuffers - own - places) / each);
-  const together = facts.slice(0, Math.max(0, Math.min(room, classes)));
-  const slots = together.map((of) => turnsSlots(shape, of));
+  const turns = facts.map((of) => turnsCall(shape, of));
+  const together = turns.splice(0, Math.max(0, Math.min(room, classes)));
   const table = matrixOf(layout, 'embed_tokens');
   for (const [i, shard] of table.shards.entries()) {
-    const first = i === 0 && together.length > 0;
+    const here = i === 0 ? together : [];
     plan.call(
       embed_tokens,
       {
@@ -81,30 +81,37 @@ export function planBeginning(
         K: config.hidden_size,
         rowBegin: shard.rowBegin,
         rowCount: shard.rowCount,
-        ...(first ? { classes: together.map((of) => turnsParams(shape, of)) } : {}),
+        classes: here.map(({ params }) => params),
       },
-      { w: shardName('embed_tokens', i), token_ids: ids, h, ...(first ? classBindings(slots) : {}) },
+      {
+        w: shardName('embed_tokens', i),
+        token_ids: ids,
+        h,
+        ...joinedClasses(here.map(({ bound }) => bound)),
+      },
       'embed_tokens',
     );
   }
-  for (const of of facts.slice(together.length)) {
-    const bound = turnsSlots(shape, of);
+  for (const { params, bound } of turns) {
     const label = bound.turns === 'turns' ? 'rope_turns' : `rope_turns (${bound.turns})`;
-    plan.call(rope_turns, turnsParams(shape, of), bound, label);
+    plan.call(rope_turns, params, bound, label);
   }
 }
 
 /** The call of rope_turns for the class of layers that `facts` belong to. */
-function turnsParams(shape: StepShape, facts: AttentionFacts): TurnsParams {
-  const { cache, tokens } = shape;
-  const { maxPages } = classSlots(shape, facts);
-  return { tokens, rope: facts.rope, sequences: cache.sequences, maxPages };
-}
-
-/** What it binds. */
-function turnsSlots(shape: StepShape, facts: AttentionFacts): Record<string, string> {
-  const { pageTable, frequencies, cacheRows, turns } = classSlots(shape, facts);
-  return { places: shape.placesSlot, page_table: pageTable, frequencies, cache_rows: cacheRows, turns };
+function turnsCall(shape: StepShape, facts: AttentionFacts) {
+  const { cache, tokens, placesSlot: places } = shape;
+  const {
+    pageTable: page_table,
+    maxPages,
+    frequencies,
+    cacheRows: cache_rows,
+    turns,
+  } = classSlots(shape, facts);
+  return {
+    params: { tokens, rope: facts.rope, sequences: cache.sequences, maxPages },
+    bound: { places, page_table, frequencies, cache_rows, turns },
+  };
 }
 
 /** An output head: its norm and its matrix in the layout. */

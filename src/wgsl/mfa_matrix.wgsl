@@ -118,7 +118,7 @@ fn main(
       let source = (token * HEADS + min(head0 + round * 32u + row, HEADS - 1u)) * (D / 4u) + li % STEPS * 2u;
       let lo = q_rope[source] * (params.scale * LOG2_E);
       let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
-      kv[row * LD + li % STEPS] = query_halves(lo, hi);
+      kv[row * LD + li % STEPS] = staged_halves(lo, hi);
     }
     workgroupBarrier();
     if (ht / 2u == round) {

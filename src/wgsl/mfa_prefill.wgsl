@@ -108,7 +108,7 @@ fn main(
       let source = (token * HEADS + rows.head0 + row % PER_KV) * (D / 4u) + li % STEPS * 2u;
       let lo = q_rope[source] * (params.scale * LOG2_E);
       let hi = q_rope[source + 1u] * (params.scale * LOG2_E);
-      kv[staged * LD + li % STEPS] = query_halves(lo, hi);
+      kv[staged * LD + li % STEPS] = staged_halves(lo, hi);
     }
     workgroupBarrier();
     if (sg % 4u * TALL / 2u == round) {

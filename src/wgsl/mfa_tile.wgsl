@@ -126,7 +126,7 @@ fn main(
   if (FRESH) {
     stage_queries(queries, asked, li);
   }
-  let own = take(asked, step);
+  let own = take(asked);
   let own_at = place.y - begin;  // where it stands, if in this slice
   workgroupBarrier();
   if (FRESH && own_at < count && workgroup_id.z % GROUPS_PER_KV == 0u && li < STEPS) {
@@ -272,9 +272,9 @@ fn stage_queries(queries: array<Pair, QUERIES>, asked: Asked, li: u32) {
   let step = li % STEPS;
   for (var i = 0u; i < QUERIES; i++) {
     let row = (li + i * WG) / STEPS;
-    let q = query_of(queries[i], asked, step);
+    let q = query_of(queries[i], asked);
     if (row < GROUP) {
-      let staged = query_halves(q.low * (params.scale * LOG2_E), q.high * (params.scale * LOG2_E));
+      let staged = staged_halves(q.low * (params.scale * LOG2_E), q.high * (params.scale * LOG2_E));
       qp[row * LD_Q + step * 2u] = staged.xy;
       qp[row * LD_Q + step * 2u + 1u] = staged.zw;
     }

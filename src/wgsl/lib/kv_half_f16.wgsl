@@ -14,12 +14,12 @@ fn halves(f: Fetched) -> vec4<u32> {
   return f;
 }
 
-// Eight elements of a query, in the order that those of keys are staged in.
-fn query_halves(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
+// Eight elements, such as those of a query, as binary16 in the order that keys and values are staged in.
+fn staged_halves(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
   return vec4<u32>(pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
 }
 
-// Four columns of a result, from the order that those of values are staged in.
+// Four columns of a result, from that order.
 fn in_order(v: vec4<f32>) -> vec4<f32> {
   return v;
 }

@@ -50,13 +50,13 @@ fn ask_query(token: u32, head: u32, step: u32) -> Pair {
   return Pair(qkv[at], qkv[at + 1u]);
 }
 
-fn query_of(x: Pair, asked: Asked, step: u32) -> Pair {
+fn query_of(x: Pair, asked: Asked) -> Pair {
   return turned(x, asked.q_gamma, asked);
 }
 
-fn take(asked: Asked, step: u32) -> Own {
+fn take(asked: Asked) -> Own {
   let k = turned(asked.k, asked.k_gamma, asked);
-  return Own(packed_eight(k.low, k.high), packed_eight(asked.v.low, asked.v.high));
+  return Own(staged_halves(k.low, k.high), staged_halves(asked.v.low, asked.v.high));
 }
 
 fn turned(x: Pair, gamma: Pair, asked: Asked) -> Pair {

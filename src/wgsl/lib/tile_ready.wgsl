@@ -16,11 +16,11 @@ fn ask_query(token: u32, head: u32, step: u32) -> Pair {
   return Pair(q_rope[at], q_rope[at + 1u]);
 }
 
-fn query_of(x: Pair, asked: Asked, step: u32) -> Pair {
+fn query_of(x: Pair, asked: Asked) -> Pair {
   return x;
 }
 
-fn take(asked: Asked, step: u32) -> Own {
+fn take(asked: Asked) -> Own {
   return Own();
 }
 
