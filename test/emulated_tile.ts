@@ -69,9 +69,15 @@ const REPLACED: Replacements = [
   [/subgroupMatrixStore<row_major>\(&(s|kv), (.*), (\w+), LD_\w\)/g, 'emulated_store_$1($2, $3)'],
 ];
 
+/** What only texts that write an fp8 cache have: an exchange of integers. */
+const OF_INTEGERS = [
+  /subgroupShuffleXor\(peak, mask\)/,
+  'bitcast<u32>(emulated_shuffle(bitcast<f32>(peak), emulated_index, mask))',
+] as const;
+
 /** The text of a call of mfa_tile for adapters without matrix units. */
 export function emulatedTile(text: string): string {
-  return replaced(text, REPLACED);
+  return replaced(text.replace(...OF_INTEGERS), REPLACED);
 }
 
 /** Bytes of workgroup memory that a call takes with what is written out, which may be more than an adapter has. */

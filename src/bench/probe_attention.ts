@@ -86,8 +86,8 @@ export function matrixAttention(): ProbeShape[] {
 }
 
 /** mfa_tile with heads fresh from their projection, half of each or all of it rotated. */
-function freshTiles(shape: Slices, heat: Heat = COLD): ProbeShape {
-  const { kernel, shape: name, params } = attention(mfa_tile, shape, heat);
+function freshTiles(shape: Slices, heat: Heat, kv: (typeof PROBED_CACHES)[number]): ProbeShape {
+  const { kernel, shape: name, params } = attention(mfa_tile, shape, heat, kv);
   const [, D, , , , kvHeads] = shape;
   return probe(
     kernel,
@@ -133,10 +133,12 @@ export function tileAttention(): ProbeShape[] {
       ...shapes.slice(0, kv === 'f16' ? 2 : 1).map((shape) => attention(mfa_tile, shape, CACHED, kv)),
     ]),
   );
-  const fresh = [whole.slice(2), parts].flatMap((shapes) => [
-    ...shapes.map((shape) => freshTiles(shape)),
-    freshTiles(shapes[0], CACHED),
-  ]);
+  const fresh = PROBED_CACHES.flatMap((kv) =>
+    [whole.slice(2), parts].flatMap((shapes) => [
+      ...shapes.slice(0, kv === 'f16' ? shapes.length : 5).map((shape) => freshTiles(shape, COLD, kv)),
+      freshTiles(shapes[0], CACHED, kv),
+    ]),
+  );
   return [...ready, ...fresh];
 }
 

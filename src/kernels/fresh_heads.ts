@@ -2,6 +2,8 @@
 import { KernelError } from '../errors.ts';
 import { padRow } from '../tensor.ts';
 import type { BindingSpec, Cost, ReferenceIo, Values } from './kernel.ts';
+import { targetOf } from './kv_cache.ts';
+import { kv_pack, type PackParams } from './kv_pack.ts';
 import type { AttentionParams } from './mfa_decode.ts';
 import { cacheRow } from './paged.ts';
 import { type NormRopeParams, qk_norm_rope } from './qk_norm_rope.ts';
@@ -19,7 +21,7 @@ export function freshCheck(kernel: string, p: FreshParams): void {
   const fail = (what: string): never => {
     throw new KernelError(kernel, what);
   };
-  if (kv !== 'f16') fail(`kv: expected f16 with fresh heads, got ${kv}`);
+  if (kv === 'f32') fail('kv: expected f16 or fp8 with fresh heads, got f32');
   if (!turnsByLanes(fresh.rotary)) fail(`rotary: expected 16 times a power of two, got ${fresh.rotary}`);
   if (tokens !== allTokens) fail(`tokens: expected all ${allTokens} with fresh heads, got ${tokens}`);
   qk_norm_rope.check(normRope(p, fresh));
@@ -31,8 +33,16 @@ export function turnsByLanes(rotary: number): boolean {
 }
 
 /** The call of qk_norm_rope whose place attention takes. */
-function normRope({ allTokens, heads, kvHeads, D, pages }: FreshParams, fresh: FreshHeads): NormRopeParams {
-  return { tokens: allTokens, heads, kvHeads, D, pages, kv: 'f16', ...fresh };
+function normRope(
+  { allTokens, heads, kvHeads, D, pages, kv }: FreshParams,
+  fresh: FreshHeads,
+): NormRopeParams {
+  return { tokens: allTokens, heads, kvHeads, D, pages, kv: targetOf(kv), ...fresh };
+}
+
+/** That of kv_pack, where a cache has scales. */
+function packing({ allTokens, kvHeads, D, pages, kv }: FreshParams): PackParams | undefined {
+  return kv === 'fp8' ? { tokens: allTokens, kvHeads, D, pages } : undefined;
 }
 
 /** Constants of the library. */
@@ -71,25 +81,38 @@ export function freshIo(p: FreshParams, io: ReferenceIo): ReferenceIo {
   const rows = Uint32Array.from({ length: p.allTokens }, (_, t) =>
     cacheRow(table, p.maxPages, places[t * 2], places[t * 2 + 1]),
   );
+  const width = p.kvHeads * padRow(p.D);
+  const own: Readonly<Record<string, Float64Array>> = {
+    q_rope: queries,
+    k_rows: new Float64Array(p.allTokens * width),
+    v_rows: new Float64Array(p.allTokens * width),
+  };
   const made: ReferenceIo = {
     ...io,
-    f: (name) => (name === 'q_rope' ? queries : io.f(name)),
+    f: (name) => own[name] ?? io.f(name),
     u: (name) => (name === 'cache_rows' ? rows : io.u(name)),
   };
   qk_norm_rope.reference(normRope(p, fresh), made);
+  const pack = packing(p);
+  if (pack !== undefined) kv_pack.reference(pack, made);
   return made;
 }
 
+const NOTHING: Cost = { flops: 0, bytesRead: 0, bytesWritten: 0 };
+
 /** The cost of attention, with what fresh heads add to it. */
 export function freshCost(p: FreshParams, ready: Cost): Cost {
-  const { fresh, tokens, heads, D } = p;
+  const { fresh, tokens, heads, kvHeads, D } = p;
   if (fresh === undefined) return ready;
   const made = qk_norm_rope.cost(normRope(p, fresh));
-  const queries = tokens * heads * D * 4; // which are neither written nor read again
+  const pack = packing(p);
+  const packed = pack === undefined ? NOTHING : kv_pack.cost(pack);
+  // What is neither written nor read again: queries, and keys and values that are packed.
+  const kept = tokens * (heads + (pack === undefined ? 0 : 2 * kvHeads)) * D * 4;
   return {
-    flops: ready.flops + made.flops,
-    bytesRead: ready.bytesRead + made.bytesRead - queries,
-    bytesWritten: ready.bytesWritten + made.bytesWritten - queries,
+    flops: ready.flops + made.flops + packed.flops,
+    bytesRead: ready.bytesRead + made.bytesRead + packed.bytesRead - kept,
+    bytesWritten: ready.bytesWritten + made.bytesWritten + packed.bytesWritten - kept,
   };
 }
 

@@ -27,11 +27,12 @@ export function kvEightLibs(kv: KvFormat): WgslName[] {
 
 /**
  * Those that fetch eight elements at a time for matrix units, which take them as binary16: `fetch_k`, `fetch_v`, `halves`.
- * `fresh`: the kernel puts keys and values of its tokens into the cache, too, which is of binary16 then.
+ * `fresh`: the kernel puts keys and values of its tokens into the cache, too (`kept`, `store_k`, `store_v`).
  */
 export function kvHalfLibs(kv: KvFormat, fresh = false): WgslName[] {
-  if (kv === 'fp8') return ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'];
-  return ['lib/kv_half_f16', fresh ? 'lib/cache_f16_fresh' : 'lib/cache_f16'];
+  if (kv === 'f16') return ['lib/kv_half_f16', fresh ? 'lib/cache_f16_fresh' : 'lib/cache_f16'];
+  const reading: WgslName[] = ['lib/kv_half_fp8', 'lib/kv_pages', 'lib/e4m3'];
+  return fresh ? [...reading, 'lib/cache_fp8_fresh', 'lib/e4m3_row'] : [...reading, 'lib/cache_fp8'];
 }
 
 /** The binding of keys, or of values: `[pages * PAGE, kvHeads, padRow(D)]`. */

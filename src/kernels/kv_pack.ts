@@ -20,7 +20,7 @@ export const kv_pack: Kernel<PackParams> = defineKernel<PackParams>({
   name: 'kv_pack',
   summary: 'keys and values as e4m3 with a scale per row, into their page',
   variants: [PLAIN],
-  libs: () => ['lib/kv_pages'],
+  libs: () => ['lib/kv_pages', 'lib/e4m3_row'],
   check(p) {
     if (p.tokens < 1 || p.kvHeads < 1 || p.D < 1)
       throw new KernelError(

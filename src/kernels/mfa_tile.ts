@@ -166,6 +166,21 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
         ),
       },
       {
+        name: 'fresh, fp8, several sequences in slices',
+        params: withFresh(
+          groupedHeads(24, 2, 128, 'fp8', 2, 128, [
+            [1, 200],
+            [0, 130],
+            [2, 127],
+          ]),
+          64,
+        ),
+      },
+      {
+        name: 'fresh, fp8, 20 heads of 256',
+        params: withFresh(attentionCase(20, 256, 'fp8', 1, 64, [[0, 40]]), 256),
+      },
+      {
         name: 'fresh, more heads than a workgroup has, gated, window of 100 in a ring',
         params: {
           ...withFresh(
@@ -189,13 +204,13 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
         },
       },
     ],
-    bench: [...tileBench('f16'), ...tileBench('fp8'), ...freshBench()],
+    bench: [...tileBench('f16'), ...tileBench('fp8'), ...freshBench('f16'), ...freshBench('fp8')],
   },
 });
 
 /** One token with fresh heads, of a whole context and in slices, for benchmark lists. */
-function freshBench(): Shape<TileParams>[] {
-  const heads = { heads: 64, kvHeads: 8, D: 128, kv: 'f16', batch: 1 } as const;
+function freshBench(kv: 'f16' | 'fp8'): Shape<TileParams>[] {
+  const heads = { heads: 64, kvHeads: 8, D: 128, kv, batch: 1 } as const;
   return [
     batchShape({ ...heads, context: 256 }, (seen) => ({ splits: 1, splitLen: seen })),
     batchShape({ ...heads, context: 1024 }, (seen) => ({ splits: ceilDiv(seen, TILE), splitLen: TILE })),

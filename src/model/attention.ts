@@ -45,9 +45,9 @@ export function planAttention(
   const facts = layerFacts(config, layer).attention;
   const cache = { k_cache: `${at}.k_cache`, v_cache: `${at}.v_cache` };
   const slots = classSlots(shape, facts);
-  const packs = shape.cache.kv === 'fp8';
-  const kvSlots = packs ? ROWS : { cache_rows: slots.cacheRows, ...cache };
   const core = chooseCore(plan.caps, config, shape, facts);
+  const packs = shape.cache.kv === 'fp8' && core.fresh === undefined;
+  const kvSlots = packs ? ROWS : { cache_rows: slots.cacheRows, ...cache };
   const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots, core };
   if (facts.latent === undefined) planHeads(call);
   else planLatentQuery(call);

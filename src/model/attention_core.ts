@@ -52,7 +52,7 @@ function freshHeads(
 ): FreshHeads | undefined {
   const { rope, latent } = facts;
   const alone = rows === 'one each' || tokens === 1;
-  if (latent !== undefined || !alone || cache.kv !== 'f16' || !turnsByLanes(rope.dim)) return undefined;
+  if (latent !== undefined || !alone || cache.kv === 'f32' || !turnsByLanes(rope.dim)) return undefined;
   if (caps.maxStorageBuffers < FRESH_BUFFERS) return undefined;
   return { rotary: rope.dim, stride: qkvLayout(facts).width, eps: config.rms_norm_eps };
 }

@@ -1,7 +1,6 @@
-// New keys and values into their rows of an e4m3 cache. A row's scale is its largest magnitude / 448, the largest e4m3
-// number, so that nothing overflows; a row of zeros has a scale of 1. One workgroup per row, with one barrier.
+// New keys and values into their rows of an e4m3 cache. One workgroup per row, with one barrier.
 //
-// The library kv_pages gives the places.
+// Library files give the places (kv_pages), and scales and bytes (e4m3_row).
 //
 // --- specialised ---
 const KV_HEADS: u32 = 1u;
@@ -25,20 +24,16 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
   let token = workgroup_id.y;
   let of_key = workgroup_id.z == 0u;
   let source = (token * KV_HEADS + head) * ROW_WORDS;
-  // As integers, magnitudes are in the same order, and NaN is above all: it ends up in the scale and does not get lost.
-  var most = vec4<u32>(0u);
+  var most = 0u;
   for (var c = li; c < ROW_WORDS; c += WG) {
-    most = max(most, bitcast<vec4<u32>>(load4(source + c, of_key)) & vec4<u32>(0x7fffffffu));
+    most = max(most, magnitude4(load4(source + c, of_key)));
   }
-  atomicMax(&peak, max(max(most.x, most.y), max(most.z, most.w)));
+  atomicMax(&peak, most);
   workgroupBarrier();
-  let quotient = bitcast<f32>(atomicLoad(&peak)) / 448.0;
-  // Below the smallest normal number, which devices may take for 0, as for 0 itself.
-  let scale = select(quotient, 1.0, quotient < 1.1754944e-38);
+  let scale = row_scale(atomicLoad(&peak));
   let row = cache_rows[token] * KV_HEADS + head;
   for (var c = li; c < ROW_WORDS; c += WG) {
-    let v = load4(source + c, of_key) / scale;
-    store(kv_word(row, c), e4m3(v.x) | (e4m3(v.y) << 8u) | (e4m3(v.z) << 16u) | (e4m3(v.w) << 24u), of_key);
+    store(kv_word(row, c), e4m3_word(load4(source + c, of_key), 1.0 / scale), of_key);
   }
   if (li == 0u) {
     store(kv_scale_word(row), bitcast<u32>(scale), of_key);
@@ -58,18 +53,4 @@ fn store(at: u32, word: u32, of_key: bool) {
   } else {
     v_cache[at] = word;
   }
-}
-
-// The e4m3 byte nearest to v, ties to even; at most 448.
-fn e4m3(v: f32) -> u32 {
-  let bits = bitcast<u32>(v);
-  let sign = (bits >> 24u) & 0x80u;
-  let magnitude = abs(v);
-  if (magnitude < 0.015625) {
-    return sign | u32(round(magnitude * 512.0));  // subnormal, or the smallest normal number
-  }
-  let a = bits & 0x7fffffffu;
-  // Rounded at 3 of 23 mantissa bits; the exponent's bias goes from 127 to 7.
-  let rounded = ((a + 0x7ffffu + ((a >> 20u) & 1u)) >> 20u) - (120u << 3u);
-  return sign | min(rounded, 0x7eu);
 }

@@ -66,10 +66,10 @@ struct Pair {
   high: vec4<f32>,
 }
 
-// Eight elements of the key and of the value of the token itself, as binary16.
+// Eight elements of the key and of the value of the token itself, as if fetched from the cache.
 struct Own {
-  k: vec4<u32>,
-  v: vec4<u32>,
+  k: Fetched,
+  v: Fetched,
 }
 
 // Sizes are multiples of 16 bytes: matrices are loaded from addresses that drivers take to be aligned.
@@ -132,6 +132,8 @@ fn main(
   if (FRESH && own_at < count && workgroup_id.z % GROUPS_PER_KV == 0u && li < STEPS) {
     keep(rows[own_at], step, own);
   }
+  let own_k = halves(own.k);
+  let own_v = halves(own.v);
 
   // Past the end the last row is read, whose weights are zero there.
   var keys: array<Fetched, LOADS * TILES>;
@@ -153,7 +155,7 @@ fn main(
       let at = i * ABREAST + li / STEPS;
       kv[at * LD + step] = halves(keys[i]);
       if (FRESH && tile * TILE + at >= own_at) {
-        kv[at * LD + step] = own.k;
+        kv[at * LD + step] = own_k;
       }
     }
     for (var i = 0u; i < LOADS * (TILES - 1u); i++) {
@@ -213,7 +215,7 @@ fn main(
       let at = i * ABREAST + li / STEPS;
       kv[at * LD + step] = halves(values[i]);
       if (FRESH && tile * TILE + at >= own_at) {
-        kv[at * LD + step] = own.v;
+        kv[at * LD + step] = own_v;
       }
     }
     for (var i = 0u; i < LOADS * (TILES - 1u); i++) {

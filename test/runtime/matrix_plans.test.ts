@@ -89,16 +89,20 @@ it.each([
   expect(Math.max(...apart)).toBeLessThan(0.01 * largest); // activations are rounded to binary16
 });
 
-it('heads that attention takes fresh give the same tokens, before and after a window is full', async () => {
-  const said: number[][] = [];
-  for (const units of [true, false]) {
-    const { planning, model } = await load(WIDE_HEADS, units);
-    const { calls } = planDecode(WIDE_HEADS.config, planning, 1, 128);
-    expect(calls.some(({ kernel }) => kernel.name === 'qk_norm_rope')).toBe(!units);
-    const { tokens } = await collect(model, [[5, 9, 2]], { maxTokens: 90, stopTokens: [] });
-    said.push(tokens[0]);
-    model.dispose();
-  }
-  expect(new Set(said[0]).size).toBeGreaterThan(10);
-  expect(said[0]).toEqual(said[1]);
-});
+it.each(['f16', 'fp8'] as const)(
+  'heads that attention takes fresh give the same tokens, before and after a window is full, %s',
+  async (kv) => {
+    const said: number[][] = [];
+    for (const units of [true, false]) {
+      const { planning, model } = await load({ ...WIDE_HEADS, kv }, units);
+      const { calls } = planDecode(WIDE_HEADS.config, planning, 1, 128);
+      for (const name of kv === 'fp8' ? ['qk_norm_rope', 'kv_pack'] : ['qk_norm_rope'])
+        expect(calls.some(({ kernel }) => kernel.name === name)).toBe(!units);
+      const { tokens } = await collect(model, [[5, 9, 2]], { maxTokens: 90, stopTokens: [] });
+      said.push(tokens[0]);
+      model.dispose();
+    }
+    expect(new Set(said[0]).size).toBeGreaterThan(10);
+    expect(said[0]).toEqual(said[1]);
+  },
+);

@@ -4,8 +4,6 @@
 //
 // They are staged as their bits come, of four elements the first and the third, then the second and the fourth: products with
 // queries in the same order do not see that, and results undo it.
-@group(0) @binding(5) var<storage, read> k_cache: array<vec2<u32>>;
-@group(0) @binding(6) var<storage, read> v_cache: array<vec2<u32>>;
 
 struct Fetched {
   bits: vec2<u32>,

@@ -55,8 +55,7 @@ fn query_of(x: Pair, asked: Asked) -> Pair {
 }
 
 fn take(asked: Asked) -> Own {
-  let k = turned(asked.k, asked.k_gamma, asked);
-  return Own(staged_halves(k.low, k.high), staged_halves(asked.v.low, asked.v.high));
+  return Own(kept(turned(asked.k, asked.k_gamma, asked)), kept(asked.v));
 }
 
 fn turned(x: Pair, gamma: Pair, asked: Asked) -> Pair {
