@@ -1,5 +1,6 @@
 /** Activations as binary16 for matrix units, with the RMSNorm before a linear layer folded in. */
 import { ceilDiv, padRow } from '../tensor.ts';
+import { withinHalf } from './half_results.ts';
 import { BASELINE, defineKernel, type Kernel, PLAIN } from './kernel.ts';
 
 export interface HalfRowsParams {
@@ -15,14 +16,11 @@ export interface HalfRowsParams {
 /** Rows in the first dimension of the grid; more than any adapter has workgroups there need the second one, too. */
 const across = (rows: number): number => ceilDiv(rows, ceilDiv(rows, BASELINE.maxWorkgroups));
 
-/** Largest finite binary16. */
-const F16_MAX = 65504;
-
 export const half_rows: Kernel<HalfRowsParams> = defineKernel<HalfRowsParams>({
   name: 'half_rows',
   summary: 'y = norm(x) as f16, the input of matrix units',
   variants: [PLAIN],
-  libs: (p) => ['lib/x_blocks', p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none'],
+  libs: (p) => ['lib/x_blocks', 'lib/half_four', p.norm === 'rms' ? 'lib/norm_rms' : 'lib/norm_none'],
   check() {},
   constants: (p) => ({ K: p.K, X_STRIDE: p.xStride }),
   uniforms: (p) => ({ eps: p.eps, rows: p.rows, across: across(p.rows) }),
@@ -45,7 +43,7 @@ export const half_rows: Kernel<HalfRowsParams> = defineKernel<HalfRowsParams>({
       const scale = gamma === undefined ? 1 : 1 / Math.sqrt(squares / p.K + p.eps);
       for (let k = 0; k < stride; k++) {
         const value = k < p.K ? x[r * p.xStride + k] * scale * (gamma?.[k] ?? 1) : 0;
-        y[r * stride + k] = Math.max(-F16_MAX, Math.min(F16_MAX, value));
+        y[r * stride + k] = withinHalf(value);
       }
     }
   },

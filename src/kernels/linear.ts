@@ -6,16 +6,10 @@ import type { RowRange } from '../weights/layout.ts';
 import type { WgslName } from '../wgsl/generated.ts';
 import { type Buffers, buffersBindings, buffersConstants, buffersFault } from './buffers.ts';
 import { groupPairs } from './expert_tiles.ts';
+import { type HalfResults, resultBytes, resultType } from './half_results.ts';
 import type { BindingSpec, Cost, Values } from './kernel.ts';
-import {
-  type RopeKind,
-  type RopeOut,
-  ropeBindings,
-  ropeConstants,
-  ropeCost,
-  ropeFault,
-  ropeInputs,
-} from './linear_rope.ts';
+import { fitsHalf, isRope, outConstants, outLibs } from './linear_out.ts';
+import { type RopeKind, type RopeOut, ropeBindings, ropeCost, ropeFault, ropeInputs } from './linear_rope.ts';
 import {
   distinctExperts,
   type Routing,
@@ -64,8 +58,8 @@ export const sharedPairs = (p: LinearParams): number => (sharedRows(p.source) > 
 /** Result rows without those of the shared expert. */
 export const chosenPairs = (p: LinearParams): number => p.tokens - sharedPairs(p);
 
-/** Parameters of `y = out(norm(x) Wᵀ)`. */
-export interface LinearParams {
+/** Parameters of `y = out(norm(x) Wᵀ)`; `half`: of swiglu, on matrix units. */
+export interface LinearParams extends HalfResults {
   readonly format: WeightFormat;
   /** Columns that share a scale (`fp8`, `int4`). */
   readonly group?: number | undefined;
@@ -115,24 +109,6 @@ export function linearLibs(
   return libs;
 }
 
-/** Those of them that do something with results. */
-export function outLibs(p: LinearParams): WgslName[] {
-  const libs: WgslName[] = [`lib/out_${p.out}`];
-  if (isRope(p.out)) libs.push('lib/turn_pairs');
-  if (p.out === 'qkv' && p.rope !== undefined) libs.push(`lib/kv_store_${p.rope.kv}`);
-  return libs;
-}
-
-/** Whether results are rotated. */
-export function isRope(out: LinearParams['out']): out is RopeKind {
-  return out === 'rope_q' || out === 'qkv';
-}
-
-/** Library files for kernels that ask early for what results need (`out_kept`); out_add brings its own. */
-export function keepLibs({ out }: LinearParams): WgslName[] {
-  return out === 'add' ? [] : ['lib/keep_none'];
-}
-
 /** Constants of the library files. */
 export function linearConstants(p: LinearParams): Record<string, number | boolean> {
   const constants: Record<string, number | boolean> = {
@@ -147,12 +123,6 @@ export function linearConstants(p: LinearParams): Record<string, number | boolea
     Object.assign(constants, routingConstants(p.source.routing), { SHARED_ROWS: sharedRows(p.source) });
   }
   return constants;
-}
-
-/** Those of the library files that do something with results. */
-export function outConstants(p: LinearParams): Record<string, number> {
-  if (isRope(p.out)) return p.rope === undefined ? {} : ropeConstants(p.out, p.rope);
-  return p.out === 'swiglu' ? { LIMIT: p.limit ?? 0 } : {};
 }
 
 /** Uniforms of both kernels; `eps` only where a norm is fused. */
@@ -226,6 +196,10 @@ export function linearCheck(kernel: string, p: LinearParams): void {
     if (fault !== undefined) fail(fault);
     if (!kernel.startsWith('matmul_')) fail('splitK: expected none');
   }
+  if (p.half === true && !(kernel.startsWith('matmul_') && fitsHalf(p)))
+    fail(
+      `half: expected fours of gate and up rows on matrix units, got ${JSON.stringify(p.shard)} for ${p.out}`,
+    );
   if (p.shard.rowBegin + p.shard.rowCount > p.N)
     fail(`shard: expected rows within ${p.N}, got ${JSON.stringify(p.shard)}`);
 }
@@ -235,7 +209,7 @@ export function linearBindings(p: LinearParams): Record<string, BindingSpec> {
     ...buffersBindings(p.buffers, p.shard.expertCount, p, p.shard.rowCount, p.K, sharedRows(p.source)),
     x: { type: 'f32', dims: [xRows(p), p.xStride], cols: p.K, use: 'in' },
     y: {
-      type: 'f32',
+      type: resultType(p),
       dims: [p.tokens, p.yStride],
       cols: outColumns(p),
       use: p.out === 'add' ? 'inout' : 'out',
@@ -310,7 +284,7 @@ export function resultCost(p: LinearParams): Cost {
   return {
     flops: rope?.flops ?? 0,
     bytesRead: (p.out === 'add' ? results * 4 : 0) + (rope?.bytesRead ?? 0),
-    bytesWritten: rope?.bytesWritten ?? results * 4,
+    bytesWritten: rope?.bytesWritten ?? results * resultBytes(p),
   };
 }
 

@@ -1,8 +1,10 @@
 /** The reference of the linear kernels, in double precision. */
 import { buffersMatrix } from './buffers.ts';
 import { UNUSED } from './expert_tiles.ts';
+import { stored } from './half_results.ts';
 import type { ReferenceIo } from './kernel.ts';
-import { isRope, type LinearParams, sharedRows, xRows } from './linear.ts';
+import { type LinearParams, sharedRows, xRows } from './linear.ts';
+import { isRope } from './linear_out.ts';
 import { ropeStore } from './linear_rope.ts';
 import { chooseExperts } from './routing.ts';
 import { partColumns, splitRows } from './split_k.ts';
@@ -120,7 +122,7 @@ function resultStore(p: LinearParams, io: ReferenceIo, row: number): (n: number,
     if (p.out === 'add') y[at + n] += sum;
     else if (p.out !== 'swiglu') y[at + n] = sum;
     else if (n % 2 === 0) gate = sum;
-    else y[at + (n - 1) / 2] = swiglu(gate, sum, p.limit ?? 0);
+    else y[at + (n - 1) / 2] = stored(p, swiglu(gate, sum, p.limit ?? 0));
   };
 }
 

@@ -2,17 +2,9 @@
 import { KernelError } from '../errors.ts';
 import { ceilDiv } from '../tensor.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
-import {
-  dense,
-  type LinearParams,
-  linearBindings,
-  linearCheck,
-  linearInputs,
-  outConstants,
-  outLibs,
-  resultCost,
-} from './linear.ts';
+import { dense, type LinearParams, linearBindings, linearCheck, linearInputs, resultCost } from './linear.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
+import { outConstants, outLibs, yLib } from './linear_out.ts';
 import { joinReference } from './linear_reference.ts';
 import { partsBinding, type SplitK, splitRows } from './split_k.ts';
 
@@ -43,7 +35,7 @@ export const matmul_join: Kernel<LinearParams> = defineKernel<LinearParams>({
   name: 'matmul_join',
   summary: 'y = out(Σ parts) of products whose columns matmul_matrix has split',
   variants: [PLAIN],
-  libs: outLibs,
+  libs: (p) => [...outLibs(p), yLib(p)],
   check(p) {
     given(p);
     linearCheck('matmul_join', p);
@@ -81,6 +73,7 @@ export const matmul_join: Kernel<LinearParams> = defineKernel<LinearParams>({
       { name: 'all rows, one over a workgroup', params: split(257, 320, 3, 0, 5) },
       { name: 'residual', params: split(134, 128, 2, 128, 2, { out: 'add' }) },
       { name: 'swiglu, bounded', params: split(2 * 35, 192, 2, 64, 3, { out: 'swiglu', limit: 0.5 }) },
+      { name: 'swiglu, as f16', params: split(2 * 48, 192, 3, 64, 3, { out: 'swiglu', half: true }) },
       {
         name: 'a shard of rows',
         params: split(80, 128, 2, 0, 2, {

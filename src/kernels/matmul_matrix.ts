@@ -8,7 +8,6 @@ import { type BindingSpec, defineKernel, type Kernel, MATRIX_UNITS, type Toleran
 import {
   dense,
   grouped,
-  isRope,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -23,6 +22,7 @@ import {
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
+import { isRope, yLib } from './linear_out.ts';
 import { linearReference } from './linear_reference.ts';
 import {
   denseLayout,
@@ -131,6 +131,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
   libs: (p) => [
     ...linearLibs(p, false).filter((lib) => lib !== 'lib/x_blocks'),
     ...stagedLibs(p),
+    yLib(p),
     p.splitK === undefined ? 'lib/columns_all' : 'lib/columns_parts',
     'lib/matrix_products',
   ],
@@ -235,6 +236,15 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
       },
       { name: 'residual', params: dense(50, 50, 30, { tile: 16, out: 'add' }) },
       { name: 'swiglu', params: dense(2 * 45, 64, 66, { tile: 64, out: 'swiglu' }) },
+      { name: 'swiglu, as f16', params: dense(2 * 40, 64, 66, { tile: 64, out: 'swiglu', half: true }) },
+      {
+        name: 'experts, swiglu as f16, in a shard of rows',
+        params: grouped(5, 2 * 40, 48, 200, 2, 16, {
+          out: 'swiglu',
+          half: true,
+          shard: { expertBegin: 0, expertCount: 5, rowBegin: 20, rowCount: 60 },
+        }),
+      },
       {
         name: 'wide x, picked rows',
         params: dense(20, 24, 9, { tile: 16, xStride: 64, source: { kind: 'picked', sourceRows: 30 } }),

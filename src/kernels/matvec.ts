@@ -14,7 +14,6 @@ import {
 import {
   dense,
   grouped,
-  keepLibs,
   type LinearParams,
   LONG_COLUMNS,
   linearBindings,
@@ -29,6 +28,7 @@ import {
 } from './linear.ts';
 import { linearBench } from './linear_bench.ts';
 import { fusedQkv, queryHeads, routed, routedAndShared } from './linear_cases.ts';
+import { keepLibs } from './linear_out.ts';
 import { linearReference } from './linear_reference.ts';
 import { walkLibs } from './weights.ts';
 

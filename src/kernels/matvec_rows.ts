@@ -5,7 +5,6 @@ import type { WgslName } from '../wgsl/generated.ts';
 import { BASELINE, defineKernel, type Kernel, type Variant } from './kernel.ts';
 import {
   dense,
-  keepLibs,
   type LinearParams,
   linearBindings,
   linearCheck,
@@ -17,6 +16,7 @@ import {
   linearUniforms,
 } from './linear.ts';
 import { fusedQkv, queryHeads } from './linear_cases.ts';
+import { keepLibs } from './linear_out.ts';
 import { linearReference } from './linear_reference.ts';
 import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
 

@@ -1,20 +1,29 @@
 /** Joins the slices of mfa_decode into attention outputs. */
+import { KernelError } from '../errors.ts';
 import { padRow } from '../tensor.ts';
 import {
   attentionBench,
   attentionCase,
   attentionShapes,
   groupedBench,
+  groupedHeads,
   uncoveredShapes,
 } from './attention_cases.ts';
 import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
+import { type HalfResults, resultBytes, resultType, stored } from './half_results.ts';
 import { defineKernel, type Kernel, PLAIN } from './kernel.ts';
 import { type AttentionParams, attentionCheck, partialDims, seenPositions } from './mfa_decode.ts';
 import { firstSeen, placesArray } from './paged.ts';
 import { OCCUPYING, usedSlices } from './slices.ts';
 
 /** `gates` is absent where heads have none. */
-export type CombineHeadsParams = AttentionParams & { readonly gates?: GatesAt };
+export type CombineHeadsParams = AttentionParams & HalfResults & { readonly gates?: GatesAt };
+
+/** @throws KernelError when results are to be binary16 and heads have padding, which matrix units would read. */
+export function halfCheck(kernel: string, { half, D }: CombineHeadsParams): void {
+  if (half === true && padRow(D) !== D)
+    throw new KernelError(kernel, `half: expected D of whole eights, got ${D}`);
+}
 
 /** Slices that the query at `position` has results in. */
 function usedSplits(p: AttentionParams, position: number): number {
@@ -25,8 +34,15 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
   name: 'mfa_combine',
   summary: 'joins the context slices of mfa_decode by their softmax statistics; head-wise gate',
   variants: [PLAIN],
-  libs: (p) => [gateLib(p.gates), 'lib/slices'],
-  check: (p) => attentionCheck('mfa_combine', p),
+  libs: (p) => [
+    gateLib(p.gates),
+    'lib/slices',
+    ...(p.half === true ? (['lib/attn_half', 'lib/half_four'] as const) : (['lib/attn_f32'] as const)),
+  ],
+  check(p) {
+    attentionCheck('mfa_combine', p);
+    halfCheck('mfa_combine', p);
+  },
   constants: (p) => ({
     HEADS: p.heads,
     D: p.D,
@@ -40,7 +56,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
       places: { type: 'u32', dims: [p.allTokens, 2], use: 'in' },
       part_o: { type: 'f32', dims: partial.o, use: 'in' },
       part_ml: { type: 'f32', dims: partial.ml, use: 'in' },
-      attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
+      attn: { type: resultType(p), dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
       ...gateBindings(p.gates, p.allTokens),
     };
   },
@@ -65,7 +81,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
             : 1 / (1 + Math.exp(-io.f('gates')[token * p.gates.stride + p.gates.at + h]));
         for (let i = 0; i < D8; i++) {
           const out = parts.reduce((total, part, s) => total + weights[s] * o[part * D8 + i], 0);
-          attn[(token * p.heads + h) * D8 + i] = (out / sum) * gate;
+          attn[(token * p.heads + h) * D8 + i] = stored(p, (out / sum) * gate);
         }
       }
     }
@@ -77,7 +93,7 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
       bytesRead:
         p.tokens * used * p.heads * (p.D + 2) * 4 + // partial results
         (p.gates === undefined ? 0 : p.tokens * p.heads * 4), // gates
-      bytesWritten: p.tokens * p.heads * p.D * 4,
+      bytesWritten: p.tokens * p.heads * p.D * resultBytes(p),
     };
   },
   tolerance: { abs: 1e-5, rel: 1e-5, cosine: 1e-9 },
@@ -109,6 +125,16 @@ export const mfa_combine: Kernel<CombineHeadsParams> = defineKernel<CombineHeads
             [1, 3],
           ]),
           gates: { stride: 40, at: 32 },
+        },
+      },
+      {
+        name: 'as f16',
+        params: {
+          ...groupedHeads(6, 2, 24, 'f32', 3, 64, [
+            [0, 150],
+            [1, 3],
+          ]),
+          half: true,
         },
       },
     ],

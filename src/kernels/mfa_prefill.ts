@@ -7,7 +7,7 @@ import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts
 import { kvHalfLibs, kvRowBytes } from './kv_cache.ts';
 import { attentionCheck, mfa_decode, seenPositions } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
-import { gatesCheck, mfa_quad, type QuadParams } from './mfa_quad.ts';
+import { attendLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { contextSlices, OCCUPYING } from './slices.ts';
 
@@ -86,12 +86,13 @@ const TEST: readonly Shape<PrefillParams>[] = [
     }),
   },
   {
-    name: 'whole, gated heads, tokens 2..20 of 22',
+    name: 'whole, gated heads, tokens 2..20 of 22, as f16',
     params: {
       ...groupedHeads(24, 2, 64, 'f16', 1, 256, [...prompt(0, 5, 12), ...prompt(1, 240, 255)]),
       tokenBegin: 2,
       tokens: 19,
       gates: { stride: 40, at: 16 },
+      half: true,
     },
   },
 ];
@@ -113,11 +114,11 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
     'lib/positions',
     'lib/slices',
     gateLib(p.gates),
-    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
+    ...attendLibs(p),
   ],
   check(p) {
     attentionCheck('mfa_prefill', p);
-    gatesCheck('mfa_prefill', p);
+    wholeCheck('mfa_prefill', p);
     const fail = (expected: string, got: unknown): never => {
       throw new KernelError('mfa_prefill', `expected ${expected}, got ${JSON.stringify(got)}`);
     };

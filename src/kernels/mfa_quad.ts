@@ -1,8 +1,10 @@
 /** Attention for few tokens: few heads a workgroup; with a single slice, the whole of attention. */
 import { KernelError } from '../errors.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
+import type { WgslName } from '../wgsl/generated.ts';
 import { attentionCase, attentionShapes, groupedHeads } from './attention_cases.ts';
-import { type GatesAt, gateBindings, gateConstants, gateLib } from './gates.ts';
+import { gateBindings, gateConstants, gateLib } from './gates.ts';
+import { resultBytes, resultType } from './half_results.ts';
 import {
   defineKernel,
   type Kernel,
@@ -12,7 +14,7 @@ import {
   type Variant,
 } from './kernel.ts';
 import { kvEightLibs, kvRowBytes } from './kv_cache.ts';
-import { mfa_combine } from './mfa_combine.ts';
+import { type CombineHeadsParams, halfCheck, mfa_combine } from './mfa_combine.ts';
 import {
   type AttentionParams,
   attentionCheck,
@@ -27,7 +29,7 @@ import { usedSlices } from './slices.ts';
  * One slice gives attention's output (`attn`), with the head-wise gate if there is one; several give partial results for
  * mfa_combine, which has the gate then. `group`: query heads of a workgroup, see {@link quadGroup}.
  */
-export type QuadParams = AttentionParams & { readonly gates?: GatesAt; readonly group?: Group };
+export type QuadParams = CombineHeadsParams & { readonly group?: Group };
 
 /** Query heads that a workgroup may have. */
 type Group = 1 | 2 | 4;
@@ -80,10 +82,19 @@ const FEW_LANES: Variant = {
 /** The same through workgroup memory. */
 const WORKGROUP: Variant = { ...PLAIN, name: 'workgroup', libs: ['lib/scores_workgroup'] };
 
-/** Gates are for whole contexts: those of parts are mfa_combine's. */
-export function gatesCheck(kernel: string, { splits, gates }: QuadParams): void {
-  if (splits > 1 && gates !== undefined)
-    throw new KernelError(kernel, `gates: expected none for parts of a context, got ${splits} splits`);
+/** Gates and binary16 are for whole contexts: those of parts are mfa_combine's. */
+export function wholeCheck(kernel: string, p: QuadParams): void {
+  for (const name of ['gates', 'half'] as const) {
+    if (p.splits > 1 && p[name] !== undefined)
+      throw new KernelError(kernel, `${name}: expected none for parts of a context, got ${p.splits} splits`);
+  }
+  halfCheck(kernel, p);
+}
+
+/** Library files that do something with results. */
+export function attendLibs({ splits, half }: QuadParams): WgslName[] {
+  if (splits > 1) return ['lib/attend_parts'];
+  return half === true ? ['lib/attend_half', 'lib/half_four'] : ['lib/attend_whole'];
 }
 
 /** Workgroups of `group` heads that share a slice. */
@@ -135,11 +146,12 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     ...kvEightLibs(p.kv),
     'lib/positions',
     gateLib(p.gates),
-    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
+    ...attendLibs(p),
   ],
   check(p) {
     attentionCheck('mfa_quad', p);
-    gatesCheck('mfa_quad', p);
+    wholeCheck('mfa_quad', p);
+    if (p.half === true) throw new KernelError('mfa_quad', 'half: expected results in f32');
     // Pages are asked for before it is known how much a query sees.
     if (p.splits * p.splitLen < seenPositions(p))
       throw new KernelError(
@@ -163,7 +175,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     if (p.splits > 1) return { ...inputs, part_o, part_ml };
     return {
       ...inputs,
-      attn: { type: 'f32', dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
+      attn: { type: resultType(p), dims: [p.allTokens, p.heads, padRow(p.D)], use: 'out' },
       ...gateBindings(p.gates, p.allTokens),
     };
   },
@@ -192,7 +204,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
         p.tokens * seen * 2 * kvRowBytes(p.kv, p.D) * p.kvHeads + // K and V rows, once for all quads of a KV head
         p.tokens * p.heads * p.D * 4 + // q
         (p.gates === undefined ? 0 : p.tokens * p.heads * 4), // gates
-      bytesWritten: p.splits > 1 ? partial : p.tokens * p.heads * p.D * 4, // partial results, or attention's output
+      bytesWritten: p.splits > 1 ? partial : p.tokens * p.heads * p.D * resultBytes(p), // partial results, or attention's output
     };
   },
   shapes: {

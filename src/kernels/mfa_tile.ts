@@ -17,7 +17,7 @@ import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts
 import { kvHalfLibs } from './kv_cache.ts';
 import type { AttentionParams } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
-import { mfa_quad, type QuadParams } from './mfa_quad.ts';
+import { attendLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
 
@@ -67,10 +67,11 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
     ...kvHalfLibs(p.kv, p.fresh !== undefined),
     'lib/positions',
     gateLib(p.gates),
-    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
+    ...attendLibs(p),
   ],
   check(p) {
-    mfa_quad.check(p);
+    mfa_quad.check({ ...p, half: undefined });
+    wholeCheck('mfa_tile', p);
     freshCheck('mfa_tile', p);
     const most = tileKeys(p);
     if (p.splitLen > most)
@@ -138,7 +139,7 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
         ),
       },
       {
-        name: 'whole, gated heads, tokens 1..2 of 3',
+        name: 'whole, gated heads, tokens 1..2 of 3, as f16',
         params: {
           ...groupedHeads(12, 2, 64, 'f16', 1, 256, [
             [0, 7],
@@ -148,6 +149,7 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
           tokenBegin: 1,
           tokens: 2,
           gates: { stride: 40, at: 20 },
+          half: true,
         },
       },
       {

@@ -9,8 +9,8 @@ import { qk_norm_rope } from '../kernels/qk_norm_rope.ts';
 import { rope_cache } from '../kernels/rope_cache.ts';
 import { padRow } from '../tensor.ts';
 import { pairsHeads, qkvLayout, type WeightLayout } from '../weights/layout.ts';
-import { type Core, chooseCore, isWhole, rangeTokens } from './attention_core.ts';
-import { denseTiling, planLinear } from './linear.ts';
+import { type Core, chooseCore, isWhole, makesHalf, rangeTokens } from './attention_core.ts';
+import { denseTiling, planLinear, readsHalf } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts';
 
@@ -31,6 +31,8 @@ interface AttentionCall {
   /** Slots of what makes keys and values beside those of its other results. */
   readonly kvSlots: Readonly<Record<string, string>>;
   readonly core: Core;
+  /** Whether attention's output is binary16, and its slot. */
+  readonly out: { readonly half: boolean; readonly slot: 'attn' | 'attn_half' };
 }
 
 /** Adds the attention block of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
@@ -48,14 +50,18 @@ export function planAttention(
   const core = chooseCore(plan.caps, config, shape, facts);
   const packs = shape.cache.kv === 'fp8' && core.fresh === undefined;
   const kvSlots = packs ? ROWS : { cache_rows: slots.cacheRows, ...cache };
-  const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots, core };
+  const { tiling } = denseRows({ config, layout, shape, at }, 'o_proj');
+  const half = readsHalf(tiling) && makesHalf(core, facts.headDim);
+  const out = { half, slot: half ? 'attn_half' : 'attn' } as const;
+  const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots, core, out };
   if (facts.latent === undefined) planHeads(call);
   else planLatentQuery(call);
   if (packs) planPack(call);
   planCore(call);
   planLinear(plan, {
     ...denseRows(call, 'o_proj'),
-    x: 'attn',
+    x: out.slot,
+    xHalf: half,
     xStride: facts.heads * padRow(facts.headDim),
     y: 'h',
     out: 'add',
@@ -63,7 +69,10 @@ export function planAttention(
 }
 
 /** A linear layer that handles every token. */
-function denseRows({ config, layout, shape, at }: AttentionCall, matrix: string) {
+function denseRows(
+  { config, layout, shape, at }: Pick<AttentionCall, 'config' | 'layout' | 'shape' | 'at'>,
+  matrix: string,
+) {
   const weights = matrixOf(layout, `${at}.${matrix}`);
   const tiling = denseTiling(shape.tokens, shape, weights);
   const { tokens } = shape;
@@ -155,7 +164,7 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 
 /** The attention core over ranges of tokens. */
 function planCore(call: AttentionCall): void {
-  const { plan, shape, at, facts, slots, cache, core } = call;
+  const { plan, shape, at, facts, slots, cache, core, out } = call;
   const { heads, kvHeads, headDim: D, window } = facts;
   const { kv, sequences } = shape.cache;
   const { kernel, splits, splitLen, fresh } = core;
@@ -170,7 +179,7 @@ function planCore(call: AttentionCall): void {
       : { qkv: 'qkv', turns: slots.turns, q_norm: `${at}.q_norm`, k_norm: `${at}.k_norm` };
   const inputs = { places, page_table: slots.pageTable, ...prepared, ...cache };
   const parts = { part_o: 'part_o', part_ml: 'part_ml' };
-  const results = { attn: 'attn', ...(gates === undefined ? {} : { gates: 'qkv' }) };
+  const results = { attn: out.slot, ...(gates === undefined ? {} : { gates: 'qkv' }) };
   for (let begin = 0; begin < shape.tokens; begin += range) {
     const params: FreshParams = {
       allTokens: shape.tokens,
@@ -189,7 +198,11 @@ function planCore(call: AttentionCall): void {
       context: shape.context,
       ...(fresh === undefined ? {} : { fresh }),
     };
-    const gated = gates === undefined ? params : { ...params, gates };
+    const gated = {
+      ...params,
+      ...(gates === undefined ? {} : { gates }),
+      ...(out.half ? { half: true } : {}),
+    };
     if (isWhole(core)) {
       plan.call(kernel, gated, { ...inputs, ...results }, `${at}.mfa_decode`);
       continue;

@@ -115,6 +115,11 @@ export function isWhole({ kernel, splits }: Core): boolean {
   return splits === 1 && (kernel === mfa_quad || kernel === mfa_tile || kernel === mfa_prefill);
 }
 
+/** Whether attention's output may be binary16: heads have no padding, and mfa_quad does not make it. */
+export function makesHalf(core: Core, headDim: number): boolean {
+  return padRow(headDim) === headDim && !(isWhole(core) && core.kernel === mfa_quad);
+}
+
 /** Tokens of a call, so that partial results are small enough. */
 export function rangeTokens(
   { tokens, maxBindingBytes }: StepShape,

@@ -8,7 +8,7 @@ import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout, type WeightMatrix } from '../weights/layout.ts';
-import { denseTiling, expertTiling, planLinear, routerTiling, type Tiling } from './linear.ts';
+import { denseTiling, expertTiling, leavesHalf, planLinear, routerTiling, type Tiling } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ShardGroup, shardGroups, withShared } from './shards.ts';
 import { matrixOf, type StepShape } from './step.ts';
@@ -50,8 +50,7 @@ export function planFfn(
   const call: FfnCall = { plan, config, layout, shape, gamma: `${at}.post_attention_layernorm` };
   const facts = layerFacts(config, layer).ffn;
   if (facts.kind === 'dense') {
-    planGateUp(call, `${at}.mlp`, facts.limit);
-    planDown(call, `${at}.mlp`);
+    planMlp(call, `${at}.mlp`, facts.limit);
     return;
   }
   const { routing } = facts;
@@ -66,8 +65,7 @@ export function planFfn(
   // Everything that reads h as input comes before the two calls that add to it: the shared expert's down projection
   // and the combination of the routed experts.
   const tiling = planGrouped(call, `${at}.moe`, facts);
-  planGateUp(call, `${at}.share_expert`, facts.shareLimit, tiling);
-  planDown(call, `${at}.share_expert`);
+  planMlp(call, `${at}.share_expert`, facts.shareLimit, tiling);
   plan.enter('attention', layer);
   plan.call(
     moe_combine,
@@ -90,20 +88,25 @@ function denseRows({ config, layout, shape }: FfnCall, matrix: string) {
   } as const;
 }
 
-/**
- * silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert into `ffn_act`. `before`: how the call just before read the same
- * norm of h.
- */
-function planGateUp(call: FfnCall, at: string, limit: number, before?: Tiling): void {
-  const rows = denseRows(call, `${at}.gate_up_proj`);
-  const normed = before?.kernel === rows.tiling.kernel;
-  planLinear(call.plan, { ...rows, x: 'h', y: 'ffn_act', gamma: call.gamma, normed, out: 'swiglu', limit });
+/** A dense FFN or shared expert, added to `h`. `before`: how the call just before read the same norm of h. */
+function planMlp(call: FfnCall, at: string, limit: number, before?: Tiling): void {
+  const gateUp = denseRows(call, `${at}.gate_up_proj`);
+  const down = denseRows(call, `${at}.down_proj`);
+  const half = leavesHalf(gateUp.weights, gateUp.tiling, down.tiling);
+  planGateUp(call, at, limit, half, before);
+  planLinear(call.plan, { ...down, x: actSlot('ffn', half), xHalf: half, y: 'h', out: 'add' });
 }
 
-/** Wd of a dense FFN or shared expert, added to `h`. */
-function planDown(call: FfnCall, at: string): void {
-  planLinear(call.plan, { ...denseRows(call, `${at}.down_proj`), x: 'ffn_act', y: 'h', out: 'add' });
+/** silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert; `half`: as binary16. */
+function planGateUp(call: FfnCall, at: string, limit: number, half: boolean, before?: Tiling): void {
+  const rows = denseRows(call, `${at}.gate_up_proj`);
+  const normed = before?.kernel === rows.tiling.kernel;
+  const y = actSlot('ffn', half);
+  planLinear(call.plan, { ...rows, x: 'h', y, half, gamma: call.gamma, normed, out: 'swiglu', limit });
 }
+
+/** Slot of activations, by their type. */
+const actSlot = (of: 'ffn' | 'expert', half: boolean): string => `${of}_act${half ? '_half' : ''}`;
 
 /** Router logits `[tokens, moe_num_experts]`. */
 function planRouter(call: FfnCall, at: string): void {
@@ -189,8 +192,8 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     sourceSlots: chosen,
     tiling: ROUTED_TILING,
   });
-  if (!shared) planGateUp(call, `${at}.share_expert`, shareLimit);
-  if (!downTogether) planDown(call, `${at}.share_expert`);
+  if (!downTogether) planMlp(call, `${at}.share_expert`, shareLimit);
+  else if (!shared) planGateUp(call, `${at}.share_expert`, shareLimit, false);
   const others = {
     x: 'expert_act',
     share_x: shared || !downTogether ? 'expert_act' : 'ffn_act',
@@ -230,6 +233,8 @@ function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): T
   const pairs = shape.tokens * topK;
   const weights = [matrixOf(layout, `${at}.gate_up_proj`), matrixOf(layout, `${at}.down_proj`)];
   const tiling = expertTiling(shape.tokens, topK, experts, shape, weights);
+  const half = leavesHalf(weights[0], tiling, tiling);
+  const act = actSlot('expert', half);
   const { tile } = tiling;
   const tiles = maxTiles(pairs, experts, tile);
   plan.call(
@@ -252,10 +257,11 @@ function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): T
   };
   planLinear(plan, {
     ...rows,
-    weights: matrixOf(layout, `${at}.gate_up_proj`),
+    weights: weights[0],
     x: 'h',
     xRows: shape.tokens,
-    y: 'expert_act',
+    y: act,
+    half,
     gamma: call.gamma,
     out: 'swiglu',
     limit,
@@ -263,8 +269,9 @@ function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): T
   });
   planLinear(plan, {
     ...rows,
-    weights: matrixOf(layout, `${at}.down_proj`),
-    x: 'expert_act',
+    weights: weights[1],
+    x: act,
+    xHalf: half,
     xRows: pairs,
     y: 'expert_out',
     out: 'store',

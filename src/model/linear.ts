@@ -3,6 +3,7 @@ import { isPlain } from '../formats/index.ts';
 import { half_rows } from '../kernels/half_rows.ts';
 import type { Capabilities, Kernel } from '../kernels/kernel.ts';
 import { type LinearParams, type RowSource, sharedRows } from '../kernels/linear.ts';
+import { fitsHalf } from '../kernels/linear_out.ts';
 import { MATMUL_ROWS, MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
@@ -59,7 +60,11 @@ export interface LinearCall {
   /** Buffers that calls bind together; as many of the weights' as there is room for when absent. */
   readonly groups?: readonly ShardGroup[];
   readonly x: string;
+  /** Whether x is binary16 already (rows on matrix units only). */
+  readonly xHalf?: boolean;
   readonly y: string;
+  /** Whether y is left as binary16, see {@link leavesHalf}. */
+  readonly half?: boolean;
   /** Result rows. */
   readonly rows: number;
   /** Rows of x. */
@@ -201,7 +206,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   const { kernel: layerKernel, apart } = kernelOf(call, plan.caps);
   let x = call.x;
   let xStride = call.xStride ?? padRow(weights.cols);
-  if (tiling.kernel === matmul_matrix) x = halfSlot(plan, call, xStride);
+  if (tiling.kernel === matmul_matrix) x = call.xHalf === true ? x : halfSlot(plan, call, xStride);
   else if (apart) {
     // Another matvec before may have folded the norm in, and left nothing.
     x = normSlot(plan, tiling.kernel === matvec ? { ...call, normed: false } : call, xStride);
@@ -226,6 +231,7 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
       eps: call.eps ?? 0,
       out: call.out,
       ...(call.limit === undefined ? {} : { limit: call.limit }),
+      ...(call.half === true ? { half: true } : {}),
       ...(call.rope === undefined ? {} : { rope: call.rope }),
       tile: tiling.tile,
     };
@@ -238,6 +244,17 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
     if (splitK === undefined) continue;
     plan.call(matmul_join, split, { y: call.y, ...call.outSlots, ...parts }, `${weights.name} (join)`);
   }
+}
+
+/** Whether a layer reads its rows as binary16, so that whoever makes them had better leave them so. */
+export function readsHalf(to: Tiling): boolean {
+  return to.kernel === matmul_matrix;
+}
+
+/** Whether a SwiGLU of `weights` can leave its results as binary16 for what reads them. */
+export function leavesHalf(weights: WeightMatrix, from: Tiling, to: Tiling): boolean {
+  const fits = (shard: WeightMatrix['shards'][number]) => fitsHalf({ out: 'swiglu', N: weights.rows, shard });
+  return from.kernel === matmul_matrix && readsHalf(to) && weights.shards.every(fits);
 }
 
 /**

@@ -1,7 +1,6 @@
-// y[row] = norm(x[row]) as binary16, what matrix units read: one workgroup per row. Values beyond the range of binary16
-// become its largest, so that one outlier does not turn a whole result into infinity. Padding columns are written as 0.
+// y[row] = norm(x[row]) as binary16, what matrix units read: one workgroup per row. Padding columns are written as 0.
 //
-// Library files give load_x8 (x_blocks) and norm_x (norm_*).
+// Library files give load_x8 (x_blocks), norm_x (norm_*) and half_four.
 //
 // --- specialised ---
 const K: u32 = 64u;         // width
@@ -61,10 +60,7 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     let block = i * WG + li;
     if (block < BLOCKS) {
       let b = norm_x(own[i], block);
-      let lo = clamp(b.lo * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-      let hi = clamp(b.hi * scale, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-      y[row * BLOCKS + block] = vec4<u32>(
-        pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+      y[row * BLOCKS + block] = vec4<u32>(half_four(b.lo * scale), half_four(b.hi * scale));
     }
   }
 }

@@ -15,7 +15,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> parts: array<vec4<f32>>;  // [PARTS, tokens, QUADS]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;      // [tokens, y_stride]
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

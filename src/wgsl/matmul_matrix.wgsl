@@ -53,7 +53,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> x: array<vec4<u32>>;       // [x rows, X_STRIDE] of f16
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [tokens, y_stride]
 
 var<workgroup> xs: array<vec4<u32>, XS>;
 

@@ -27,7 +27,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> places: array<vec2<u32>>;   // [tokens] of (sequence, position)
 @group(0) @binding(2) var<storage, read> part_o: array<vec4<f32>>;   // [tokens, splits, HEADS, D8]
 @group(0) @binding(3) var<storage, read> part_ml: array<vec2<f32>>;  // [tokens, splits, HEADS] of (max, sum)
-@group(0) @binding(4) var<storage, read_write> attn: array<vec4<f32>>; // [tokens, HEADS, D8]
 
 var<workgroup> statistics: array<vec2<f32>, GROUPS>;  // (max, sum) of a group's splits
 var<workgroup> columns: array<vec4<f32>, GROUPS * COLUMNS>;
@@ -96,6 +95,6 @@ fn main(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
       divisor += weight * statistics[g].y;
       total += weight * columns[g * COLUMNS + li];
     }
-    attn[(token * HEADS + head) * COLUMNS + li] = total / divisor * gated;
+    store_attn((token * HEADS + head) * COLUMNS + li, total / divisor * gated);
   }
 }

@@ -14,7 +14,7 @@
 // elements offset and stride count.
 //
 // Library files give Queries with load_queries and put_scores (prefill_queries); keys, values and the order that they are
-// staged in (kv_half_*); first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_head
+// staged in (kv_half_*); first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_four
 // (attend_*).
 //
 // Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
@@ -353,10 +353,8 @@ fn keep(rows: Rows, sg: u32, row0: u32, column0: u32, lane: u32) {
     let of_row = bitcast<vec4<f32>>(p[row]);
     if (token < rows.count && of_row.y > 0.0) {
       let o = in_order(s[sg * 64u + i]) * of_row.w;
-      for (var c = 0u; c < 4u; c++) {
-        let at = column0 + i % 4u * 4u + c;
-        store_head(rows.first + token, rows.slice, rows.head0 + row % PER_KV, at, o[c], of_row.xy, of_row.z);
-      }
+      let head = rows.head0 + row % PER_KV;
+      store_four(rows.first + token, rows.slice, head, column0 / 4u + i % 4u, o, of_row.xy, of_row.z);
     }
   }
   workgroupBarrier();

@@ -10,7 +10,7 @@
 // Page-table entries are read before it is known whether they are the right ones, as in mfa_quad.
 //
 // Library files give keys, values and the order that they are staged in (kv_half_*, cache_*); first_seen and rows (positions);
-// gate (gate_*); store_head (attend_*); queries, and the key and value of the token itself where these are not in the cache yet
+// gate (gate_*); store_four (attend_*); queries, and the key and value of the token itself where these are not in the cache yet
 // (tile_ready, tile_fresh).
 //
 // --- specialised ---
@@ -261,10 +261,7 @@ fn main(
     if (head0 + row <= last_head) {
       let of_head = statistics[row];
       let o = in_order(bitcast<vec4<f32>>(kv[row * LD_O + column]));
-      for (var c = 0u; c < 4u; c++) {
-        store_head(
-          workgroup_id.y, workgroup_id.x, head0 + row, column * 4u + c, o[c], of_head.xy, of_head.z);
-      }
+      store_four(workgroup_id.y, workgroup_id.x, head0 + row, column, o, of_head.xy, of_head.z);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { preset } from '../../src/config/index.ts';
+import { half_rows } from '../../src/kernels/half_rows.ts';
 import { BASELINE } from '../../src/kernels/kernel.ts';
 import { cacheShape } from '../../src/model/cache.ts';
 import { planDraft } from '../../src/model/draft.ts';
@@ -80,9 +81,29 @@ describe('plans of Step-3.5-Flash', () => {
     const verified = planPrefill(FLASH, { ...o, caps }, 3, 4096, { kind: 'greedy' });
     expect(labels(verified, 0).slice(0, 3)).toEqual(['qkv_proj', 'rope', 'mfa_decode']);
     const fp8 = { ...o, caps, cache: { ...o.cache, kv: 'fp8' as const } };
-    expect(labels(planDecode(FLASH, fp8, 1, 4096), 0)[1]).toBe('rope');
+    expect(labels(planDecode(FLASH, fp8, 1, 4096), 0)).toEqual(labels(plan, 0));
+    const f32 = { ...o, caps, cache: { ...o.cache, kv: 'f32' as const } };
+    expect(labels(planDecode(FLASH, f32, 1, 4096), 0)[1]).toBe('rope');
     const fewer = { ...o, caps: { ...caps, maxStorageBuffers: 9 } };
     expect(labels(planDecode(FLASH, fewer, 1, 4096), 0)[1]).toBe('rope');
+  });
+
+  it('what only matrix units read is made as binary16, and converted where a norm comes before it', () => {
+    const units = { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, matrixUnits: true };
+    const o = options(FLASH, 4096, { maxBindingBytes: 2 ** 33 });
+    const wide = { ...o, caps: { ...o.caps, ...units, maxStorageBuffers: 16 } };
+    for (const tokens of [48, 1024]) {
+      const { calls, slots } = planPrefill(FLASH, wide, tokens, 4096, { kind: 'picked', rows: 1 });
+      const converted = calls.filter(({ kernel }) => kernel === half_rows);
+      expect(converted.every(({ slots: { gamma } }) => gamma !== undefined)).toBe(true);
+      // For q/k/v, and for the gate and up projections of experts, which leave it to the shared expert.
+      expect(converted.length).toBe(2 * FLASH.num_hidden_layers);
+      for (const name of ['attn_half', 'ffn_act_half', 'expert_act_half'])
+        expect(slots.get(name)?.type, name).toBe('f16');
+    }
+    // Layers of one token read f32.
+    const { slots } = planDecode(FLASH, wide, 1, 4096);
+    expect([...slots.keys()].filter((name) => name.endsWith('_half'))).toEqual([]);
   });
 
   it('the released model plans at default limits, every weight in one shard', () => {

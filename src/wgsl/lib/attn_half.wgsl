@@ -1,0 +1,6 @@
+// Attention's output as binary16 (half_four).
+@group(0) @binding(4) var<storage, read_write> attn: array<vec2<u32>>;  // [tokens, HEADS, D8]
+
+fn store_attn(at: u32, o: vec4<f32>) {
+  attn[at] = half_four(o);
+}
