@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.ts';
 import type { Law } from './law.ts';
 
 /** Changes when files of an earlier version cannot be used any more. */
-export const CALIBRATION_FORMAT = 8;
+export const CALIBRATION_FORMAT = 9;
 
 /** A measured figure: median, and the 10th and 90th percentile. */
 export interface Spread {

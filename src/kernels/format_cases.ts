@@ -194,6 +194,9 @@ export function matrixShapes(): Shape<LinearParams>[] {
         }),
       },
     ]),
+    { name: 'q4_k, tiles of 8', params: dense(40, 512, 7, { tile: 8, format: 'q4_k' }) },
+    { name: 'fp8, tiles of 8, many rows', params: dense(20_010, 205, 3, { tile: 8, out: 'add', ...fp8 }) },
+    { name: 'int4, tiles of 8, swiglu', params: dense(2 * 35, 352, 8, { tile: 8, out: 'swiglu', ...int4 }) },
     { name: 'q8_0, rows from 4096', params: dense(4100, 352, 5, { tile: 16, format: 'q8_0' }) },
     { name: 'q5_0, rows from 20000', params: dense(20_010, 96, 3, { tile: 16, format: 'q5_0' }) },
     {

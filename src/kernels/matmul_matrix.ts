@@ -26,9 +26,9 @@ import { isRope, yLib } from './linear_out.ts';
 import { linearReference } from './linear_reference.ts';
 import {
   denseLayout,
-  EXPERT_ONLY,
   expertLayout,
   HALF_TILE,
+  hasTile,
   MATRIX_TILES,
   type MatrixLayout,
   type MatrixShape,
@@ -101,13 +101,10 @@ function splitConstants(p: LinearParams): Constants {
 
 /** Library files that bring weights to matrices. */
 function stagedLibs({ format, tile }: LinearParams): WgslName[] {
-  if (tile === HALF_TILE) return ['lib/fetch_blocks', 'lib/stage_half', 'lib/multiply_half'];
-  return [
-    ...(isPlain(format)
-      ? (['lib/fetch_blocks', 'lib/stage_blocks'] as const)
-      : (['lib/stage_units'] as const)),
-    'lib/multiply_full',
-  ];
+  const half = tile === HALF_TILE;
+  const multiply = half ? 'lib/multiply_half' : 'lib/multiply_full';
+  if (isPlain(format)) return ['lib/fetch_blocks', half ? 'lib/stage_half' : 'lib/stage_blocks', multiply];
+  return ['lib/stage_units', half ? 'lib/units_behind' : 'lib/units_apart', multiply];
 }
 
 /** Columns up to which rows are tested; longer ones are timed, with weights that keep the size of a sum. */
@@ -143,7 +140,7 @@ export const matmul_matrix: Kernel<LinearParams> = defineKernel<LinearParams>({
     if (p.format === 'f32') fail('format: expected 16 bits a weight or compressed ones, got f32');
     if (p.norm !== 'none') fail(`norm: expected none (half_rows has it), got ${p.norm}`);
     if (!MATRIX_TILES.includes(p.tile)) fail(`tile: expected one of ${MATRIX_TILES}, got ${p.tile}`);
-    if (EXPERT_ONLY.includes(p.tile) && (p.source.kind !== 'grouped' || !isPlain(p.format))) {
+    if (!hasTile(p.tile, isPlain(p.format), p.source.kind === 'grouped')) {
       fail(`tile: expected other than ${p.tile} for ${p.source.kind} rows and ${p.format}`);
     }
     const fault = layoutFault(p);

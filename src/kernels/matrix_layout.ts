@@ -42,8 +42,14 @@ export const HALF_TILE = 8;
 /** Tokens that a tile may have. */
 export const MATRIX_TILES: readonly number[] = [HALF_TILE, 16, 64, 96, 128];
 
-/** Of these, tiles that are for experts of 16 bits a weight. */
-export const EXPERT_ONLY: readonly number[] = [HALF_TILE, 96];
+/**
+ * Whether weights of 16 bits (`plain`) or compressed ones, of experts or dense layers, have tiles of so many tokens. Tiles of 8 are
+ * slower for compressed experts, and bring dense layers of 16 bits nothing.
+ */
+export function hasTile(tile: number, plain: boolean, experts: boolean): boolean {
+  if (tile === 96) return plain && experts;
+  return tile !== HALF_TILE || plain === experts;
+}
 
 const layout = (
   TM: number,
@@ -72,6 +78,9 @@ const SOME_ROWS = 6000;
 
 /** Of half a matrix: as little staged as may be, for as many workgroups as there is memory for. */
 const OF_HALF = layout(1, 1, 1, 1, 4, 128);
+
+/** The same of compressed weights, in dense layers: of many rows, and of fewer, whose columns more subgroups share. */
+const OF_HALF_UNITS = [layout(1, 1, 1, 1, 2, 128), layout(1, 1, 1, 1, 4, 256)] as const;
 
 /** Of 64 tokens. */
 const SMALL: Timed = { ...layout(2, 2, 2, 1, 2, 64), side: 396, start: 3.1, column: 11.1 };
@@ -214,6 +223,7 @@ export function matrixUs(shape: MatrixShape): number {
 
 /** How workgroups of a dense product are laid out. */
 export function denseLayout(shape: MatrixShape, splitK: SplitK | undefined): MatrixLayout {
+  if (shape.tile === HALF_TILE) return OF_HALF_UNITS[shape.rows >= MANY_ROWS ? 0 : 1];
   if (shape.tile === 16) {
     const [many, some, few] = shape.plain ? OF_16 : OF_16_UNITS;
     if (shape.rows >= MANY_ROWS) return many;

@@ -7,7 +7,7 @@ import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts
 import { kvHalfLibs, kvRowBytes } from './kv_cache.ts';
 import { attentionCheck, mfa_decode, seenPositions } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
-import { attendLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
+import { fourLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { contextSlices, OCCUPYING } from './slices.ts';
 
@@ -114,7 +114,7 @@ export const mfa_prefill: Kernel<PrefillParams> = defineKernel<PrefillParams>({
     'lib/positions',
     'lib/slices',
     gateLib(p.gates),
-    ...attendLibs(p),
+    ...fourLibs(p),
   ],
   check(p) {
     attentionCheck('mfa_prefill', p);

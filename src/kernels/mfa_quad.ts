@@ -91,10 +91,10 @@ export function wholeCheck(kernel: string, p: QuadParams): void {
   halfCheck(kernel, p);
 }
 
-/** Library files that do something with results. */
-export function attendLibs({ splits, half }: QuadParams): WgslName[] {
-  if (splits > 1) return ['lib/attend_parts'];
-  return half === true ? ['lib/attend_half', 'lib/half_four'] : ['lib/attend_whole'];
+/** Library files that do something with four columns of results at a time. */
+export function fourLibs({ splits, half }: QuadParams): WgslName[] {
+  if (splits > 1) return ['lib/fours_parts'];
+  return half === true ? ['lib/fours_half', 'lib/half_four'] : ['lib/fours_whole'];
 }
 
 /** Workgroups of `group` heads that share a slice. */
@@ -146,7 +146,7 @@ export const mfa_quad: Kernel<QuadParams> = defineKernel<QuadParams>({
     ...kvEightLibs(p.kv),
     'lib/positions',
     gateLib(p.gates),
-    ...attendLibs(p),
+    p.splits === 1 ? 'lib/attend_whole' : 'lib/attend_parts',
   ],
   check(p) {
     attentionCheck('mfa_quad', p);

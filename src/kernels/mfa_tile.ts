@@ -17,7 +17,7 @@ import { defineKernel, type Kernel, MATRIX_UNITS, type Shape } from './kernel.ts
 import { kvHalfLibs } from './kv_cache.ts';
 import type { AttentionParams } from './mfa_decode.ts';
 import { mfa_matrix } from './mfa_matrix.ts';
-import { attendLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
+import { fourLibs, mfa_quad, type QuadParams, wholeCheck } from './mfa_quad.ts';
 import { PAGE } from './paged.ts';
 import { OCCUPYING } from './slices.ts';
 
@@ -67,7 +67,7 @@ export const mfa_tile: Kernel<TileParams> = defineKernel<TileParams>({
     ...kvHalfLibs(p.kv, p.fresh !== undefined),
     'lib/positions',
     gateLib(p.gates),
-    ...attendLibs(p),
+    ...fourLibs(p),
   ],
   check(p) {
     mfa_quad.check({ ...p, half: undefined });

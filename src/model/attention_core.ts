@@ -7,7 +7,7 @@ import { mfa_decode } from '../kernels/mfa_decode.ts';
 import { fitsMatrixUnits, mfa_matrix } from '../kernels/mfa_matrix.ts';
 import { mfa_prefill, prefillGroups, prefillTokens } from '../kernels/mfa_prefill.ts';
 import { mfa_quad, QUAD_WORKGROUPS, quadKeys, quadsOf } from '../kernels/mfa_quad.ts';
-import { abreastLength, fillsTiles, mfa_tile, tileKeys } from '../kernels/mfa_tile.ts';
+import { abreastLength, fillsTiles, mfa_tile, TILE, tileKeys } from '../kernels/mfa_tile.ts';
 import { contextSlices, OCCUPYING, type Slices } from '../kernels/slices.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
 import { qkvLayout } from '../weights/layout.ts';
@@ -87,7 +87,9 @@ function chooseSlices(shape: StepShape, facts: AttentionFacts, fresh: boolean): 
   const whole = seen <= WHOLE_TILES * tile;
   const most = matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
   const tiled = most > 0 && (fresh || !(whole && tokens * heads <= QUAD_WORKGROUPS));
-  if (fresh && seen <= most) return sliced(mfa_tile, seen);
+  // One workgroup after the other decodes fp8 for one token: longer than joining slices takes.
+  if (fresh && seen <= (kv === 'fp8' && tokens === 1 ? Math.min(TILE, most) : most))
+    return sliced(mfa_tile, seen);
   if (tiled) {
     // As short as leaves one round of workgroups; below, what others do not know, as long as may be.
     const length = abreastLength({ D, kv, heads, kvHeads, tokens }, seen);

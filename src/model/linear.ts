@@ -7,7 +7,7 @@ import { fitsHalf } from '../kernels/linear_out.ts';
 import { MATMUL_ROWS, MATMUL_TILE, matmul } from '../kernels/matmul.ts';
 import { matmul_join } from '../kernels/matmul_join.ts';
 import { matmul_matrix, splitOf } from '../kernels/matmul_matrix.ts';
-import { EXPERT_ONLY, matrixUs } from '../kernels/matrix_layout.ts';
+import { HALF_TILE, hasTile, matrixUs } from '../kernels/matrix_layout.ts';
 import { matvec } from '../kernels/matvec.ts';
 import { fitsRows, matvec_rows } from '../kernels/matvec_rows.ts';
 import { matvec_units } from '../kernels/matvec_units.ts';
@@ -126,6 +126,7 @@ function hasMatrixUnits(shape: TilingOf, ...weights: readonly WeightMatrix[]): b
 
 /** Rows of x that matrix units handle together, of `tokens` with the same weights. */
 function matrixTile(tokens: number, weights: WeightMatrix): number {
+  if (tokens <= HALF_TILE && isCompressed(weights)) return HALF_TILE;
   if (tokens <= 64) return tokens <= 16 ? 16 : 64;
   const shape = { plain: !isCompressed(weights), roped: false, tokens, rows: weights.rows, K: weights.cols };
   return matrixUs({ ...shape, tile: 64 }) < matrixUs({ ...shape, tile: 128 }) ? 64 : 128;
@@ -141,7 +142,7 @@ const EXPERT_TILES = [
 
 /** The same for experts that get `each` pairs on average. Some tiles are not for compressed weights. */
 function expertTile(each: number, plain: boolean): number {
-  const fitting = EXPERT_TILES.find(([most, tile]) => each <= most && (plain || !EXPERT_ONLY.includes(tile)));
+  const fitting = EXPERT_TILES.find(([most, tile]) => each <= most && hasTile(tile, plain, true));
   return fitting?.[1] ?? 128;
 }
 

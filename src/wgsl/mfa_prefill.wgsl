@@ -15,7 +15,7 @@
 //
 // Library files give Queries with load_queries and put_scores (prefill_queries); keys, values and the order that they are
 // staged in (kv_half_*); first_seen, page_index and page_row (positions); slice_length (slices); gate (gate_*); store_four
-// (attend_*).
+// (fours_*).
 //
 // Matrices are named one by one, because drivers keep arrays of them in slow memory, and indices are written so that the
 // compiler sees their bounds: see matmul_matrix.wgsl.

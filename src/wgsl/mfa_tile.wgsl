@@ -10,7 +10,7 @@
 // Page-table entries are read before it is known whether they are the right ones, as in mfa_quad.
 //
 // Library files give keys, values and the order that they are staged in (kv_half_*, cache_*); first_seen and rows (positions);
-// gate (gate_*); store_four (attend_*); queries, and the key and value of the token itself where these are not in the cache yet
+// gate (gate_*); store_four (fours_*); queries, and the key and value of the token itself where these are not in the cache yet
 // (tile_ready, tile_fresh).
 //
 // --- specialised ---

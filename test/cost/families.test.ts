@@ -48,7 +48,7 @@ function plans(caps: Capabilities, formats: FormatOf = () => ({ format: 'bf16' }
   const configs = Object.values(PRESETS).filter((config) => large || config.hidden_size < 1000);
   return configs.flatMap((config) => {
     const layout = weightLayout(config, formats, caps.maxBindingBytes);
-    return [1, 2, 4, 16, 64].flatMap((batch) =>
+    return [1, 2, 4, 8, 16, 64].flatMap((batch) =>
       [256, 2048].flatMap((context) => {
         return (['f16', 'fp8'] as const).flatMap((kv) => {
           const size = { sequences: batch, maxContext: context, together: 4, kv };

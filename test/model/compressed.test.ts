@@ -68,7 +68,8 @@ it('few rows of compressed weights have a kernel of their own, more rows and pla
 it.each(['fp8', 'int4', 'q8_0'] as const)('matrix units multiply %s from seven tokens on', (format) => {
   expect(large(format, 1).lm_head).toBe('matvec_units 1');
   expect(large(format, 6).lm_head).toBe('matvec_units 2');
-  expect(large(format, 7).lm_head).toBe('matmul_matrix 16');
+  expect(large(format, 7).lm_head).toBe('matmul_matrix 8');
+  expect(large(format, 9).lm_head).toBe('matmul_matrix 16');
   expect(large(format, 16).lm_head).toBe('matmul_matrix 16');
   expect(large(format, 64)).toEqual({
     'moe.gate': 'matvec 4',

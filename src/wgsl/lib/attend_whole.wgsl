@@ -4,10 +4,3 @@
 fn store_head(local: u32, split: u32, head: u32, column: u32, o: f32, ml: vec2<f32>, gated: f32) {
   attn[((params.token_begin + local) * HEADS + head) * D8 + column] = o / ml.y * gated;
 }
-
-// Four columns, of which `four` is the number.
-fn store_four(local: u32, split: u32, head: u32, four: u32, o: vec4<f32>, ml: vec2<f32>, gated: f32) {
-  for (var c = 0u; c < 4u; c++) {
-    store_head(local, split, head, four * 4u + c, o[c], ml, gated);
-  }
-}

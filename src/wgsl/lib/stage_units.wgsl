@@ -1,15 +1,11 @@
 // Staging of compressed weights: units of 32 columns, decoded when they are staged. Scales apply in f32, so that a weight is
 // rounded to binary16 once. Quad q of unit i (four columns) is in slot q ^ (i % 8), and is stored where its columns belong.
-// Library files give load_words, unit_of and weights8 (units, weight_*).
+// Library files give load_words, unit_of and weights8 (units, weight_*), and keep_quads (units_apart, units_behind).
 const UNITS: u32 = DEPTH / 32u;           // of a staged row
 const W_LOADS: u32 = ROWS * UNITS / WG;
-const LD_W: u32 = LD * 2u;                // elements of ws from one staged row to the next
-const STEP_W: u32 = 4u;                   // elements of ws that hold 16 columns
 
 const_assert ROWS * UNITS % WG == 0u;
 const_assert WG % UNITS == 0u;
-
-var<workgroup> ws: array<vec2<u32>, ROWS * LD_W>;
 
 // What an invocation fetches for a round, and the rows of w that it lies in.
 alias Weights = array<Words, W_LOADS>;
@@ -35,13 +31,11 @@ fn stage_w(v: ptr<function, Weights>, invocation: u32, block: u32) {
   let present = WHOLE || unit * 4u < BLOCKS;
   let turn = unit % 8u;
   for (var j = 0u; j < W_LOADS; j++) {
-    let begin = (li + j * WG) / UNITS * LD_W + li % UNITS * 8u;
+    let begin = (li + j * WG) / UNITS * LD + li % UNITS * 4u;
     let ready = ready_unit((*v)[j], unit);
     for (var i = 0u; i < 4u; i++) {
-      let b = halves8(ready, i, turn);
-      let at = begin + (i ^ (turn / 2u)) % 4u * 2u;
-      ws[at + turn % 2u] = select(vec2<u32>(0u), b.xy, present);
-      ws[at + (turn + 1u) % 2u] = select(vec2<u32>(0u), b.zw, present);
+      let b = select(vec4<u32>(0u), halves8(ready, i, turn), present);
+      keep_quads(begin + (i ^ (turn / 2u)) % 4u, b, turn % 2u);
     }
   }
 }
