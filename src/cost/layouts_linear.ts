@@ -3,7 +3,7 @@ import { chosenExperts, chosenPairs, type LinearParams, sharedPairs, sharedRows 
 import { MATMUL_ROWS, MATMUL_TILE } from '../kernels/matmul.ts';
 import { JOIN_WG } from '../kernels/matmul_join.ts';
 import { GROUP_ROWS } from '../kernels/matvec.ts';
-import type { ExpertsDownParams } from '../kernels/moe_down.ts';
+import { downRows, type ExpertsDownParams } from '../kernels/moe_down.ts';
 import { type Routing, ranksQuarters } from '../kernels/routing.ts';
 import { splitTiles } from '../kernels/split_k.ts';
 import { ceilDiv, padRow } from '../tensor.ts';
@@ -162,6 +162,7 @@ function matmulJoin(call: LaidOut): Layout {
 function moeDown(call: LaidOut): Layout {
   const p = call.params as ExpertsDownParams;
   const { WG } = constantsOf(call);
+  const rows = downRows(p);
   const { experts, topK } = p.routing;
   const part = p.shard.expertCount / experts;
   const shareK = p.withShare ? p.shareK : 0;
@@ -170,9 +171,9 @@ function moeDown(call: LaidOut): Layout {
   const choice = choosing(p.routing, WG);
   return {
     family: `moe_down ${call.variant.name}${formatName(p.format)}`,
-    workgroups: ceilDiv(p.shard.rowCount, 8) * p.tokens * busy,
+    workgroups: ceilDiv(p.shard.rowCount, rows) * p.tokens * busy,
     depth: ceilDiv(ceilDiv(p.shareK, 8) + topK * ceilDiv(p.K, 8), WG) + choice.steps / CHOICE_STEPS,
-    groupFlops: (2 * 8 * (padRow(shareK) + topK * part * padRow(p.K))) / busy + choice.flops,
+    groupFlops: (2 * rows * (padRow(shareK) + topK * part * padRow(p.K))) / busy + choice.flops,
   };
 }
 

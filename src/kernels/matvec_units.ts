@@ -19,38 +19,19 @@ import {
   tileCount,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
+import { exact, roundedBytes, roundedTolerance, withBytes } from './packed_bytes.ts';
 import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
 import { routingWords } from './routing.ts';
 import { hasBytes, type Levels, ownLibs, unitWorkgroup } from './weights.ts';
 
-/** A variant whose x is exact where it becomes integers. */
-const exact = (of: Variant): Variant => ({ ...of, constants: { ...of.constants, ROUNDED: false } });
-
 const WORKGROUP = exact(WORKGROUP_PARTS);
-
-/** Products of bytes, for the formats that are integers: the same error as f32, and fewer instructions. */
-function bytes(of: Variant): Variant {
-  const available: Variant['available'] = (caps) => of.available(caps) && caps.packedDots === true;
-  return { ...of, name: `${of.name}-bytes`, available };
-}
 
 const SUBGROUP = exact(SUBGROUP_PARTS);
 const SUBGROUP_32 = exact(SUBGROUP_32_PARTS);
-const SUBGROUP_BYTES = bytes(SUBGROUP);
-const SUBGROUP_32_BYTES = bytes(SUBGROUP_32);
+const SUBGROUP_32_BYTES = withBytes(SUBGROUP_32);
 
-/**
- * Products of fewer bytes, where matrix units are to round x to binary16 as soon as there are more tokens: 16 bits of the
- * largest of 32 columns are several times finer.
- */
-const ROUNDED: Variant = {
-  ...SUBGROUP_32_BYTES,
-  name: 'subgroup-32-rounded',
-  constants: { ...SUBGROUP_32_BYTES.constants, ROUNDED: true },
-  available: (caps) => caps.matrixUnits && SUBGROUP_32_BYTES.available(caps),
-};
-
-const BYTES: readonly Variant[] = [ROUNDED, SUBGROUP_32_BYTES, SUBGROUP_BYTES];
+/** Fastest first. */
+const BYTES: readonly Variant[] = [roundedBytes(SUBGROUP_32_BYTES), SUBGROUP_32_BYTES, withBytes(SUBGROUP)];
 
 /** Where levels are found. */
 const levelsOf = ({ name }: Variant): Levels => (name.startsWith(SUBGROUP_32.name) ? 'memory' : 'computed');
@@ -104,15 +85,10 @@ function quads(p: LinearParams): number {
 /** Whether the rows of every expert are a multiple of four. */
 const inFours = (p: LinearParams): boolean => p.shard.rowCount % 4 === 0 && sharedRows(p.source) % 4 === 0;
 
-/**
- * Rounded activations: errors of K products within ±1 add up like a random walk; a norm makes activations larger, SwiGLU
- * multiplies two such sums.
- */
+/** A norm makes activations larger, SwiGLU multiplies two sums. */
 function tolerance(p: LinearParams, variant: Variant): Tolerance {
-  const exact = { abs: 2e-5, rel: 2e-5, cosine: 1e-9 };
-  if (variant.constants?.ROUNDED !== true || !hasBytes(p.format)) return exact;
-  const more = (p.norm === 'rms' ? 2 : 1) * (p.out === 'swiglu' ? 4 : 1);
-  return { ...exact, abs: exact.abs + 2 ** -15 * more * Math.sqrt(p.K), cosine: 1e-8 };
+  const larger = (p.norm === 'rms' ? 2 : 1) * (p.out === 'swiglu' ? 4 : 1);
+  return roundedTolerance(variant, p.format, p.K, larger);
 }
 
 export const matvec_units: Kernel<LinearParams> = defineKernel<LinearParams>({

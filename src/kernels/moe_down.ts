@@ -14,6 +14,7 @@ import {
   type Variant,
   WORKGROUP_TEAM,
 } from './kernel.ts';
+import { exact, roundedBytes, roundedTolerance, withBytes } from './packed_bytes.ts';
 import {
   chooseExperts,
   distinctExperts,
@@ -76,9 +77,6 @@ function shareBinding(p: ExpertsDownParams): BindingSpec {
   return { type: 'f32', dims: [p.tokens, padRow(p.shareK)], cols: p.shareK, use: 'in' };
 }
 
-/** Rows of a workgroup; fixed by the text. */
-const ROWS = 8;
-
 /** Rows from which there are workgroups enough for small ones to keep a large GPU busy. */
 const MANY_ROWS = 6144;
 
@@ -94,16 +92,33 @@ function workgroup(p: ExpertsDownParams): number {
   return blocks <= 128 || p.N >= MANY_ROWS ? 128 : 256;
 }
 
+/** Workgroups of 16 rows that keep a large GPU busy, and most of their invocations, for whose sums there is memory. */
+const BUSY = { workgroups: 400, invocations: 128 };
+
+/** Rows of a workgroup: more of compressed weights, which share an x made ready, where there are enough of them. */
+export function downRows(p: ExpertsDownParams): 8 | 16 {
+  const many = p.tokens * ceilDiv(p.shard.rowCount, 16) >= BUSY.workgroups;
+  return !isPlain(p.format) && many && workgroup(p) <= BUSY.invocations ? 16 : 8;
+}
+
+const LARGE = exact(LARGE_SUBGROUP_TEAM);
+const LARGE_BYTES = withBytes(LARGE);
+
+/** Fastest first: as of matvec_units. */
+const BYTES = [roundedBytes(LARGE_BYTES), LARGE_BYTES];
+
+const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
+
 /** Where levels are found. */
-const levelsOf = ({ name }: Variant): Levels => (name === LARGE_SUBGROUP_TEAM.name ? 'memory' : 'computed');
+const levelsOf = ({ name }: Variant): Levels => (name.startsWith(LARGE.name) ? 'memory' : 'computed');
 
 export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParams>({
   name: 'moe_down',
   summary:
     'h += shared expert down + Σ weight · chosen expert down, for few tokens straight from router logits',
-  variants: [LARGE_SUBGROUP_TEAM, SMALL_SUBGROUP_TEAM, WORKGROUP_TEAM],
+  variants: [...BYTES, LARGE, exact(SMALL_SUBGROUP_TEAM), exact(WORKGROUP_TEAM)],
   libs: (p, variant) => [
-    ...downLibs(p, p.buffers, levelsOf(variant)),
+    ...downLibs(p, p.buffers, usesBytes(variant), levelsOf(variant)),
     'lib/x_blocks',
     ...routeLibs(p.routing),
     'lib/out_add',
@@ -123,6 +138,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
   },
   constants: (p) => ({
     WG: workgroup(p),
+    ROWS: downRows(p),
     K: p.K,
     SHARE_K: p.shareK,
     SHARE_IN_X: p.shareInX === true,
@@ -146,7 +162,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
     share_x: shareBinding(p),
     y: { type: 'f32', dims: [p.tokens, padRow(p.N)], cols: p.N, use: 'inout' },
   }),
-  workgroups: (p) => [p.tokens, ceilDiv(p.shard.rowCount, ROWS), 1],
+  workgroups: (p) => [p.tokens, ceilDiv(p.shard.rowCount, downRows(p)), 1],
   reference(p, io) {
     const { expertBegin, expertCount, rowBegin, rowCount } = p.shard;
     const { topK } = p.routing;
@@ -197,7 +213,7 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
       bytesWritten: p.tokens * rowCount * 4, // y
     };
   },
-  tolerance: { abs: 2e-5, rel: 2e-5, cosine: 1e-9 },
+  tolerance: (p, variant) => roundedTolerance(variant, p.format, p.routing.topK * p.K + p.shareK),
   inputs: (p, random) => routingInputs(p.routing, p.tokens, random),
   shapes: {
     test: [
@@ -270,6 +286,10 @@ export const moe_down: Kernel<ExpertsDownParams> = defineKernel<ExpertsDownParam
       {
         name: 'q8_0, two widths, in two buffers',
         params: downCase(3, 5, 3, 64, 320, 30, { format: 'q8_0', buffers: [3, 2] }),
+      },
+      {
+        name: 'q8_0, 16 rows a workgroup, one over, in two buffers',
+        params: downCase(8, 5, 3, 64, 96, 785, { format: 'q8_0', buffers: [3, 2] }),
       },
       {
         name: 'q4_k, two widths, in three buffers',

@@ -86,12 +86,17 @@ export function walkLibs({ format }: RowFormat, buffers: Buffers): WgslName[] {
   return [...unitLibs(format, buffers), ...rows, 'lib/unit_dot', 'lib/walk_units', 'lib/share_none'];
 }
 
-/** Library files for moe_down, which has a second matrix. */
-export function downLibs({ format }: RowFormat, buffers: Buffers, levels: Levels): WgslName[] {
+/** Library files for moe_down, which has a second matrix; `bytes`: as of {@link ownLibs}. */
+export function downLibs(
+  { format }: RowFormat,
+  buffers: Buffers,
+  bytes: boolean,
+  levels: Levels,
+): WgslName[] {
   if (isPlain(format)) {
     return [`lib/weight_${format}`, 'lib/levels_none', buffersLib(buffers), 'lib/down_blocks'];
   }
-  return [...quadLibs(format, buffers, levels), 'lib/unit_floats', 'lib/norm_none', 'lib/down_units'];
+  return [...productLibs(format, buffers, bytes, levels), 'lib/norm_none', 'lib/down_units'];
 }
 
 /**
@@ -102,9 +107,14 @@ export function downLibs({ format }: RowFormat, buffers: Buffers, levels: Levels
 export function ownLibs({ format }: RowFormat, buffers: Buffers, bytes: boolean, levels: Levels): WgslName[] {
   if (isPlain(format))
     throw new KernelError('matvec_units', `format: expected a compressed one, got ${format}`);
+  return [...productLibs(format, buffers, bytes, levels), 'lib/share_none'];
+}
+
+/** Library files that multiply units of several rows with x, as bytes where the format is integers and `bytes` is given. */
+function productLibs(format: Compressed, buffers: Buffers, bytes: boolean, levels: Levels): WgslName[] {
   const lib = bytes ? BYTES[format] : undefined;
   const products: WgslName[] = lib === undefined ? ['lib/unit_floats'] : ['lib/unit_bytes', lib];
-  return [...quadLibs(format, buffers, levels), ...products, 'lib/share_none'];
+  return [...quadLibs(format, buffers, levels), ...products];
 }
 
 /** Library files that hold x of a unit in registers, for several rows of weights. */

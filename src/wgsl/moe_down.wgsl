@@ -2,7 +2,7 @@
 // the token chose, weighted, and the addition to the residual stream.
 //   y[token, n] += share_w[n] . share_x[token] + sum over choices of weight * (w[expert, n] . x[token, choice])
 //
-// A workgroup owns 8 rows n of one token, so that choosing experts is paid once for all of them. Those of all tokens with the
+// A workgroup owns ROWS rows n of one token, so that choosing experts is paid once for all of them. Those of all tokens with the
 // same rows follow each other, so that weights that several tokens need are read from memory once. Its invocations share
 // the columns of the shared expert and of every choice, as if they were one long row; then teams sum over their lanes,
 // and the workgroup over its teams. The order of additions depends on widths and the team alone. Where experts lie in
@@ -14,6 +14,8 @@
 //
 // --- specialised ---
 const WG: u32 = 64u;        // invocations of a workgroup
+const ROWS: u32 = 8u;       // rows n of a workgroup: 8, or 16 of compressed weights
+const ROUNDED: bool = false;  // whether x has 16 bits where it becomes integers, not 23
 const K: u32 = 64u;         // columns of w (moe_intermediate_size), whose rows are padded to BLOCKS * 8
 const SHARE_K: u32 = 64u;   // columns of share_w (share_expert_dim), padded alike; 0 = there is no shared expert
 const SHARE_IN_X: bool = false;  // share_x is x too, where a row for the shared expert follows those of a token's choices
@@ -23,8 +25,7 @@ const SHARE_BLOCKS: u32 = (SHARE_K + 7u) / 8u;
 const X_STRIDE: u32 = select(BLOCKS, max(BLOCKS, SHARE_BLOCKS), SHARE_IN_X) * 8u;
 const SHARE_STRIDE: u32 = select(SHARE_BLOCKS * 8u, X_STRIDE, SHARE_IN_X);
 const X_EACH: u32 = TOP_K + select(0u, 1u, SHARE_IN_X);  // rows of x of a token
-const SUMS: u32 = 2u;
-const ROWS: u32 = 8u;
+const SUMS: u32 = ROWS / 4u;
 
 struct Params {
   expert_begin: u32,  // experts in the bound buffers of w
@@ -40,6 +41,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [tokens, y_stride]
 @group(0) @binding(4) var<storage, read> share_w: array<vec4<u32>>;  // [all rows n, SHARE_BLOCKS * 8], in w's format, or w
 @group(0) @binding(6) var<storage, read> share_x: array<vec4<f32>>;  // [tokens, SHARE_STRIDE], or x
+
+// Sums of fours of rows: the first two, and two more where there are sixteen rows.
+struct Sums {
+  a: vec4<f32>,
+  b: vec4<f32>,
+  c: vec4<f32>,
+  d: vec4<f32>,
+}
 
 // Sums of every team, which has at least 4 invocations.
 var<workgroup> partial: array<vec4<f32>, SUMS * (WG / 4u)>;
@@ -64,18 +73,16 @@ fn run(workgroup_id: vec3<u32>, local_index: u32, team: Team, teams: u32) {
   if (!any) {
     return;
   }
-  let last = params.row_count - 1u;
-  var rows: array<u32, ROWS>;
-  for (var r = 0u; r < ROWS; r++) {
-    rows[r] = min(first + r, last);
-  }
-  var near = vec4<f32>(0.0);
-  var far = vec4<f32>(0.0);
+  var sums: Sums;
   for (var item = local_index; item < ITEMS; item += WG) {
-    add_item(token, item, rows, &near, &far);
+    add_item(token, item, first, &sums);
   }
-  team_put(0u, near, local_index);
-  team_put(1u, far, local_index);
+  team_put(0u, sums.a, local_index);
+  team_put(1u, sums.b, local_index);
+  if (SUMS == 4u) {
+    team_put(2u, sums.c, local_index);
+    team_put(3u, sums.d, local_index);
+  }
   team_sync();
   for (var i = team_first(team.lane); i < SUMS; i += TEAM_STEP) {
     partial[team.index * SUMS + i] = team_sum(i, local_index);
@@ -100,12 +107,12 @@ fn share_row(token: u32) -> u32 {
   return select(token, token * X_EACH + TOP_K, SHARE_IN_X);
 }
 
-// Rows of an expert within its buffer.
-fn rows_of(expert: u32, rows: array<u32, ROWS>) -> array<u32, ROWS> {
-  let row = expert_in_buffer(expert - params.expert_begin) * params.row_count;
-  var at = rows;
-  for (var r = 0u; r < ROWS; r++) {
-    at[r] += row;
-  }
-  return at;
+// The first row of an expert within its buffer.
+fn row_of(expert: u32) -> u32 {
+  return expert_in_buffer(expert - params.expert_begin) * params.row_count;
+}
+
+// Four rows n from `first` on, counted from the first of the bound ones; beyond the last, that again.
+fn four_from(first: u32) -> vec4<u32> {
+  return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.row_count - 1u));
 }

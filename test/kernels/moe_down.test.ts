@@ -1,16 +1,32 @@
-import { moe_down } from '../../src/kernels/moe_down.ts';
+import type { Shape, Variant } from '../../src/kernels/kernel.ts';
+import { type ExpertsDownParams, moe_down } from '../../src/kernels/moe_down.ts';
+import { hasBytes } from '../../src/kernels/weights.ts';
 import { testKernel } from '../harness.ts';
 
 testKernel(moe_down);
 
-// Large subgroups, which no CPU adapter has, find the levels of some formats elsewhere.
-testKernel({
-  ...moe_down,
-  shapes: {
-    ...moe_down.shapes,
-    test: moe_down.shapes.test.filter(({ params }) => params.format === 'iq4_nl'),
-  },
-  variants: moe_down.variants
-    .filter(({ name }) => name === 'subgroup')
-    .map((variant) => ({ ...variant, available: (caps) => caps.subgroups })),
-});
+/** Variants for large subgroups, which no CPU adapter has, at the shapes that they are for, where their texts run. */
+function testLarge(
+  names: readonly string[],
+  fits: (shape: Shape<ExpertsDownParams>) => boolean,
+  available: Variant['available'],
+): void {
+  testKernel({
+    ...moe_down,
+    shapes: { ...moe_down.shapes, test: moe_down.shapes.test.filter(fits) },
+    variants: moe_down.variants
+      .filter(({ name }) => names.includes(name))
+      .map((variant) => ({ ...variant, available })),
+  });
+}
+
+testLarge(
+  ['subgroup'],
+  ({ params }) => params.format === 'iq4_nl',
+  (caps) => caps.subgroups,
+);
+testLarge(
+  ['subgroup-bytes', 'subgroup-rounded'],
+  ({ params }) => hasBytes(params.format),
+  (caps) => caps.subgroups && caps.packedDots === true,
+);

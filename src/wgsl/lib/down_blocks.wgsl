@@ -1,20 +1,21 @@
-// How moe_down walks the columns of plain weights: blocks of 8 columns.
+// How moe_down walks the columns of plain weights: blocks of 8 columns, of eight rows.
+const_assert ROWS == 8u;
 const ITEMS: u32 = SHARE_BLOCKS + TOP_K * BLOCKS;
 
-// Adds to the sums of rows 0..3 (near) and 4..7 (far) the products of one block, of the shared expert or of a choice.
-fn add_item(
-  token: u32, item: u32, rows: array<u32, ROWS>, near: ptr<function, vec4<f32>>, far: ptr<function, vec4<f32>>,
-) {
+// Adds the products of one block, of the shared expert or of a choice, to the sums of rows `first` .. first + 7.
+fn add_item(token: u32, item: u32, first: u32, sums: ptr<function, Sums>) {
+  let near = four_from(first);
+  let far = four_from(first + 4u);
   if (item < SHARE_BLOCKS) {
     if (params.with_share != 0u) {
       let xb = load_share_x8(share_row(token), item);
       let row = params.row_begin;
-      *near += vec4<f32>(
-        dot8(load_share8(row + rows[0], item), xb), dot8(load_share8(row + rows[1], item), xb),
-        dot8(load_share8(row + rows[2], item), xb), dot8(load_share8(row + rows[3], item), xb));
-      *far += vec4<f32>(
-        dot8(load_share8(row + rows[4], item), xb), dot8(load_share8(row + rows[5], item), xb),
-        dot8(load_share8(row + rows[6], item), xb), dot8(load_share8(row + rows[7], item), xb));
+      (*sums).a += vec4<f32>(
+        dot8(load_share8(row + near.x, item), xb), dot8(load_share8(row + near.y, item), xb),
+        dot8(load_share8(row + near.z, item), xb), dot8(load_share8(row + near.w, item), xb));
+      (*sums).b += vec4<f32>(
+        dot8(load_share8(row + far.x, item), xb), dot8(load_share8(row + far.y, item), xb),
+        dot8(load_share8(row + far.z, item), xb), dot8(load_share8(row + far.w, item), xb));
     }
     return;
   }
@@ -22,11 +23,14 @@ fn add_item(
   let expert = routed_experts[choice];
   if (held(expert)) {
     let block = (item - SHARE_BLOCKS) % BLOCKS;
-    var wb = load_rows8(buffer_of(expert - params.expert_begin), rows_of(expert, rows), block);
+    let row = row_of(expert);
+    let rows = array<u32, ROWS>(
+      row + near.x, row + near.y, row + near.z, row + near.w, row + far.x, row + far.y, row + far.z, row + far.w);
+    var wb = load_rows8(buffer_of(expert - params.expert_begin), rows, block);
     let xb = load_x8(token * X_EACH + choice, block);
     let weight = routed_weight(choice);
-    *near += weight * vec4<f32>(dot8(wb[0], xb), dot8(wb[1], xb), dot8(wb[2], xb), dot8(wb[3], xb));
-    *far += weight * vec4<f32>(dot8(wb[4], xb), dot8(wb[5], xb), dot8(wb[6], xb), dot8(wb[7], xb));
+    (*sums).a += weight * vec4<f32>(dot8(wb[0], xb), dot8(wb[1], xb), dot8(wb[2], xb), dot8(wb[3], xb));
+    (*sums).b += weight * vec4<f32>(dot8(wb[4], xb), dot8(wb[5], xb), dot8(wb[6], xb), dot8(wb[7], xb));
   }
 }
 

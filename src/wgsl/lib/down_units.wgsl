@@ -1,13 +1,11 @@
 // How moe_down walks the columns of compressed weights: units of 32 columns, whose x is in registers (unit_slots) for all
-// eight rows (quads).
+// rows (quads).
 const SHARE_UNITS: u32 = (SHARE_K + 31u) / 32u;
 const UNITS: u32 = (K + 31u) / 32u;
 const ITEMS: u32 = SHARE_UNITS + TOP_K * UNITS;
 
-// Adds to the sums of rows 0..3 (near) and 4..7 (far) the products of one unit, of the shared expert or of a choice.
-fn add_item(
-  token: u32, item: u32, rows: array<u32, ROWS>, near: ptr<function, vec4<f32>>, far: ptr<function, vec4<f32>>,
-) {
+// Adds the products of one unit, of the shared expert or of a choice, to the sums of rows `first` .. first + ROWS - 1.
+fn add_item(token: u32, item: u32, first: u32, sums: ptr<function, Sums>) {
   let is_share = item < SHARE_UNITS;
   let choice = (max(item, SHARE_UNITS) - SHARE_UNITS) / UNITS;
   let expert = routed_experts[choice];
@@ -15,34 +13,34 @@ fn add_item(
     return;
   }
   var unit = item;
-  var at = rows;
+  var row = params.row_begin;
   var slots: Slots;
   var weight = 1.0;
   if (is_share) {
     slots = load_slots(SHARED, share_row(token), unit);
   } else {
     unit = (item - SHARE_UNITS) % UNITS;
-    at = rows_of(expert, rows);
+    row = row_of(expert);
     slots = load_slots(0u, token * X_EACH + choice, unit);
     weight = routed_weight(choice);
   }
   let own = own_of(slots);
-  let ahead = vec4<u32>(at[0], at[1], at[2], at[3]);
-  let behind = vec4<u32>(at[4], at[5], at[6], at[7]);
-  // Both from one text: compiling takes long where there are several.
-  for (var i = 0u; i < 2u; i++) {
-    let four = select(ahead, behind, i == 1u);
+  // All from one text: compiling takes long where there are several.
+  for (var i = 0u; i < SUMS; i++) {
+    let four = row + four_from(first + i * 4u);
     var quad: WordsQuad;
     if (is_share) {
-      quad = quad_in(SHARED, SHARE_K, params.row_begin + four, unit);
+      quad = quad_in(SHARED, SHARE_K, four, unit);
     } else {
       quad = load_quad(buffer_of(expert - params.expert_begin), K, four, unit);
     }
-    let sums = weight * quad_dot(units_of_quad(quad, unit), own);
-    if (i == 0u) {
-      *near += sums;
+    // The next sum comes first: after all of them each is where it was.
+    let sum = (*sums).a + weight * quad_dot(units_of_quad(quad, unit), own);
+    if (SUMS == 2u) {
+      (*sums).a = (*sums).b;
+      (*sums).b = sum;
     } else {
-      *far += sums;
+      *sums = Sums((*sums).b, (*sums).c, (*sums).d, sum);
     }
   }
 }
