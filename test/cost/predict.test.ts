@@ -384,7 +384,7 @@ describe('parseCalibration', () => {
   it.each([
     ['an object', null, /calibration: expected an object/],
     ['a list', [], /calibration: expected an object/],
-    ['another format', { ...good, format: 99 }, /format: expected 8 .*step3 calibrate/],
+    ['another format', { ...good, format: 99 }, /format: expected 9 .*step3 calibrate/],
     ['no adapter', { ...good, adapter: 'x' }, /adapter: expected an object/],
     ['half an adapter', { ...good, adapter: { vendor: 'x' } }, /adapter.architecture: expected a string/],
     ['no curve', { ...good, read: [] }, /read: expected a list/],
