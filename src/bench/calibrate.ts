@@ -53,7 +53,7 @@ const SLOW_BYTES = 128 * 1024 ** 2;
 const LONGEST_US = 12_000;
 
 /** How probes are measured where memory is fast, and elsewhere. */
-const STEADY = { pairs: 16, more: 7, passUs: 500 } as const;
+const STEADY = { pairs: 6, more: 6, passUs: 1500 } as const;
 const BRIEF = { pairs: 4, more: 1, passUs: 200 } as const;
 
 /** A reading that empties caches: of 128 MiB, beyond what those of large GPUs hold. */
