@@ -31,7 +31,7 @@ export function keepLibs({ out }: LinearParams): WgslName[] {
   return out === 'add' ? [] : ['lib/keep_none'];
 }
 
-/** Their constants. */
+/** Constants of the library files that do something with results. */
 export function outConstants(p: LinearParams): Record<string, number> {
   if (isRope(p.out)) return p.rope === undefined ? {} : ropeConstants(p.out, p.rope);
   return p.out === 'swiglu' ? { LIMIT: p.limit ?? 0 } : {};

@@ -87,7 +87,7 @@ function chooseSlices(shape: StepShape, facts: AttentionFacts, fresh: boolean): 
   const whole = seen <= WHOLE_TILES * tile;
   const most = matrixUnits && fillsTiles(facts) ? tileKeys({ D, kv }) : 0;
   const tiled = most > 0 && (fresh || !(whole && tokens * heads <= QUAD_WORKGROUPS));
-  // One workgroup after the other decodes fp8 for one token: longer than joining slices takes.
+  // A workgroup decodes the fp8 of its slice tile after tile: for one token that takes longer than joining slices of a tile.
   if (fresh && seen <= (kv === 'fp8' && tokens === 1 ? Math.min(TILE, most) : most))
     return sliced(mfa_tile, seen);
   if (tiled) {

@@ -1,5 +1,5 @@
 // y[token, n] = out( sum over parts of the columns ), for the rows of w whose columns matmul_matrix has parted.
-// An invocation makes four rows of a token. Library files give out4 (out_*).
+// An invocation makes four rows of a token. Library files give y (y_*) and out4 (out_*).
 //
 // --- specialised ---
 const PARTS: u32 = 2u;  // parts of the columns

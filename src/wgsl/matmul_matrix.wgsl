@@ -8,7 +8,7 @@
 // Indices are written so that the compiler can see their bounds (`%`, loops that count by one): then it inserts no bounds
 // checks, which would cost half of the speed.
 //
-// Library files give tile_item (rows_*), XS and multiply (multiply_*), store (matrix_products), what a workgroup does of the
+// Library files give y (y_*), tile_item (rows_*), XS and multiply (multiply_*), store (matrix_products), what a workgroup does of the
 // columns (columns_*), and how weights are fetched and staged: Weights, Rows, rows_of, fetch_w and stage_w (fetch_blocks with
 // stage_blocks or stage_half, or stage_units).
 //

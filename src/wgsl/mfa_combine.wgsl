@@ -1,5 +1,5 @@
 // Joins the splits of attention: out[token, head] = sum_s e^(m_s - m) o_s / sum_s e^(m_s - m) l_s.
-// Then the head's gate, if it has one. Library files give gate (gate_*) and slice_length (slices).
+// Then the head's gate, if it has one. Library files give gate (gate_*), slice_length (slices) and store_attn (attn_*).
 //
 // One workgroup per token and head. An invocation owns one vec4 column and every GROUPS-th split, AHEAD of them under way
 // at a time, the first before it is known how many there are; it joins its own as it goes. Groups meet in workgroup

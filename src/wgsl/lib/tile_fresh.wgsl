@@ -2,7 +2,7 @@
 // are divided by their root mean square, multiplied with their gamma, and their first ROTARY elements rotated (NEOX halves),
 // among the STEPS neighbours in a subgroup that have a head. Every workgroup does so with its own heads and the key of their
 // KV head; the first one of the KV head that sees the token itself puts key and value into the cache. Others that read that row
-// meanwhile do not use what they get.
+// meanwhile do not use what they get. Library files give kept, store_k and store_v (cache_*_fresh).
 //
 // --- specialised ---
 const STRIDE: u32 = 64u;  // elements of a row of qkv: query heads, key heads, value heads, and what else there is
