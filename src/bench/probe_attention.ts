@@ -85,6 +85,11 @@ export function matrixAttention(): ProbeShape[] {
   ]);
 }
 
+/** All shapes of the usual cache, fewer of another. */
+function fewer(shapes: readonly Slices[], kv: (typeof PROBED_CACHES)[number]): readonly Slices[] {
+  return shapes.slice(0, kv === 'f16' ? shapes.length : 5);
+}
+
 /** mfa_tile with heads fresh from their projection, half of each or all of it rotated. */
 function freshTiles(shape: Slices, heat: Heat, kv: (typeof PROBED_CACHES)[number]): ProbeShape {
   const { kernel, shape: name, params } = attention(mfa_tile, shape, heat, kv);
@@ -126,16 +131,13 @@ export function tileAttention(): ProbeShape[] {
   ];
   const ready = PROBED_CACHES.flatMap((kv) =>
     [whole, parts].flatMap((shapes) => [
-      // Of fp8, fewer.
-      ...shapes
-        .slice(0, kv === 'f16' ? shapes.length : 5)
-        .map((shape) => attention(mfa_tile, shape, COLD, kv)),
+      ...fewer(shapes, kv).map((shape) => attention(mfa_tile, shape, COLD, kv)),
       ...shapes.slice(0, kv === 'f16' ? 2 : 1).map((shape) => attention(mfa_tile, shape, CACHED, kv)),
     ]),
   );
   const fresh = PROBED_CACHES.flatMap((kv) =>
     [whole.slice(2), parts].flatMap((shapes) => [
-      ...shapes.slice(0, kv === 'f16' ? shapes.length : 5).map((shape) => freshTiles(shape, COLD, kv)),
+      ...fewer(shapes, kv).map((shape) => freshTiles(shape, COLD, kv)),
       freshTiles(shapes[0], CACHED, kv),
     ]),
   );

@@ -19,7 +19,7 @@ import {
   tileCount,
 } from './linear.ts';
 import { linearReference } from './linear_reference.ts';
-import { exact, roundedBytes, roundedTolerance, withBytes } from './packed_bytes.ts';
+import { exact, roundedBytes, roundedTolerance, usesBytes, withBytes } from './packed_bytes.ts';
 import { MEMORY_WORDS, mostQuads, SUBGROUP_32_PARTS, SUBGROUP_PARTS, WORKGROUP_PARTS } from './parts.ts';
 import { routingWords } from './routing.ts';
 import { hasBytes, type Levels, ownLibs, unitWorkgroup } from './weights.ts';
@@ -35,8 +35,6 @@ const BYTES: readonly Variant[] = [roundedBytes(SUBGROUP_32_BYTES), SUBGROUP_32_
 
 /** Where levels are found. */
 const levelsOf = ({ name }: Variant): Levels => (name.startsWith(SUBGROUP_32.name) ? 'memory' : 'computed');
-
-const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
 
 /** Rows of x that a workgroup may have. */
 const UNIT_TILES: readonly number[] = [1, 2];

@@ -14,7 +14,7 @@ import {
   type Variant,
   WORKGROUP_TEAM,
 } from './kernel.ts';
-import { exact, roundedBytes, roundedTolerance, withBytes } from './packed_bytes.ts';
+import { exact, roundedBytes, roundedTolerance, usesBytes, withBytes } from './packed_bytes.ts';
 import {
   chooseExperts,
   distinctExperts,
@@ -106,8 +106,6 @@ const LARGE_BYTES = withBytes(LARGE);
 
 /** Fastest first: as of matvec_units. */
 const BYTES = [roundedBytes(LARGE_BYTES), LARGE_BYTES];
-
-const usesBytes = ({ name }: Variant): boolean => BYTES.some((variant) => variant.name === name);
 
 /** Where levels are found. */
 const levelsOf = ({ name }: Variant): Levels => (name.startsWith(LARGE.name) ? 'memory' : 'computed');

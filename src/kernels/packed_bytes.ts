@@ -25,6 +25,11 @@ export function roundedBytes(bytes: Variant): Variant {
   };
 }
 
+/** Whether a variant is one of these two. */
+export function usesBytes({ name }: Variant): boolean {
+  return /-(bytes|rounded)$/.test(name);
+}
+
 /**
  * Rounded activations: errors of `columns` products within ±1 add up like a random walk, of numbers that are `larger`
  * than 1.

@@ -10,7 +10,7 @@ import { rope_cache } from '../kernels/rope_cache.ts';
 import { padRow } from '../tensor.ts';
 import { pairsHeads, qkvLayout, type WeightLayout } from '../weights/layout.ts';
 import { type Core, chooseCore, isWhole, makesHalf, rangeTokens } from './attention_core.ts';
-import { denseTiling, planLinear, readsHalf } from './linear.ts';
+import { denseTiling, planLinear, readsHalf, typedSlot } from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ClassSlots, classSlots, matrixOf, type StepShape } from './step.ts';
 
@@ -31,8 +31,8 @@ interface AttentionCall {
   /** Slots of what makes keys and values beside those of its other results. */
   readonly kvSlots: Readonly<Record<string, string>>;
   readonly core: Core;
-  /** Whether attention's output is binary16, and its slot. */
-  readonly out: { readonly half: boolean; readonly slot: 'attn' | 'attn_half' };
+  /** Whether attention's output is binary16. */
+  readonly half: boolean;
 }
 
 /** Adds the attention block of `layer`; reads and updates the residual stream `h` `[tokens, hidden_size]`. */
@@ -52,15 +52,14 @@ export function planAttention(
   const kvSlots = packs ? ROWS : { cache_rows: slots.cacheRows, ...cache };
   const { tiling } = denseRows({ config, layout, shape, at }, 'o_proj');
   const half = readsHalf(tiling) && makesHalf(core, facts.headDim);
-  const out = { half, slot: half ? 'attn_half' : 'attn' } as const;
-  const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots, core, out };
+  const call = { plan, config, layout, shape, at, facts, slots, cache, kvSlots, core, half };
   if (facts.latent === undefined) planHeads(call);
   else planLatentQuery(call);
   if (packs) planPack(call);
   planCore(call);
   planLinear(plan, {
     ...denseRows(call, 'o_proj'),
-    x: out.slot,
+    x: typedSlot('attn', half),
     xHalf: half,
     xStride: facts.heads * padRow(facts.headDim),
     y: 'h',
@@ -164,7 +163,7 @@ function planPack({ plan, shape, at, facts, slots, cache }: AttentionCall): void
 
 /** The attention core over ranges of tokens. */
 function planCore(call: AttentionCall): void {
-  const { plan, shape, at, facts, slots, cache, core, out } = call;
+  const { plan, shape, at, facts, slots, cache, core, half } = call;
   const { heads, kvHeads, headDim: D, window } = facts;
   const { kv, sequences } = shape.cache;
   const { kernel, splits, splitLen, fresh } = core;
@@ -179,7 +178,7 @@ function planCore(call: AttentionCall): void {
       : { qkv: 'qkv', turns: slots.turns, q_norm: `${at}.q_norm`, k_norm: `${at}.k_norm` };
   const inputs = { places, page_table: slots.pageTable, ...prepared, ...cache };
   const parts = { part_o: 'part_o', part_ml: 'part_ml' };
-  const results = { attn: out.slot, ...(gates === undefined ? {} : { gates: 'qkv' }) };
+  const results = { attn: typedSlot('attn', half), ...(gates === undefined ? {} : { gates: 'qkv' }) };
   for (let begin = 0; begin < shape.tokens; begin += range) {
     const params: FreshParams = {
       allTokens: shape.tokens,
@@ -201,7 +200,7 @@ function planCore(call: AttentionCall): void {
     const gated = {
       ...params,
       ...(gates === undefined ? {} : { gates }),
-      ...(out.half ? { half: true } : {}),
+      ...(half ? { half } : {}),
     };
     if (isWhole(core)) {
       plan.call(kernel, gated, { ...inputs, ...results }, `${at}.mfa_decode`);

@@ -8,7 +8,16 @@ import { moe_group } from '../kernels/moe_group.ts';
 import { moe_route } from '../kernels/moe_route.ts';
 import type { Routing } from '../kernels/routing.ts';
 import { shardName, type WeightLayout, type WeightMatrix } from '../weights/layout.ts';
-import { denseTiling, expertTiling, leavesHalf, planLinear, routerTiling, type Tiling } from './linear.ts';
+import {
+  denseTiling,
+  expertTiling,
+  type LinearCall,
+  leavesHalf,
+  planLinear,
+  routerTiling,
+  type Tiling,
+  typedSlot,
+} from './linear.ts';
 import type { PlanBuilder } from './plan.ts';
 import { type ShardGroup, shardGroups, withShared } from './shards.ts';
 import { matrixOf, type StepShape } from './step.ts';
@@ -93,20 +102,19 @@ function planMlp(call: FfnCall, at: string, limit: number, before?: Tiling): voi
   const gateUp = denseRows(call, `${at}.gate_up_proj`);
   const down = denseRows(call, `${at}.down_proj`);
   const half = leavesHalf(gateUp.weights, gateUp.tiling, down.tiling);
-  planGateUp(call, at, limit, half, before);
-  planLinear(call.plan, { ...down, x: actSlot('ffn', half), xHalf: half, y: 'h', out: 'add' });
+  const normed = before?.kernel === gateUp.tiling.kernel;
+  planGateUp(call, { ...gateUp, normed, half, limit });
+  planLinear(call.plan, { ...down, x: typedSlot('ffn_act', half), xHalf: half, y: 'h', out: 'add' });
 }
 
-/** silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert; `half`: as binary16. */
-function planGateUp(call: FfnCall, at: string, limit: number, half: boolean, before?: Tiling): void {
-  const rows = denseRows(call, `${at}.gate_up_proj`);
-  const normed = before?.kernel === rows.tiling.kernel;
-  const y = actSlot('ffn', half);
-  planLinear(call.plan, { ...rows, x: 'h', y, half, gamma: call.gamma, normed, out: 'swiglu', limit });
+/** silu(x Wgᵀ) ⊙ (x Wuᵀ) of a dense FFN or shared expert. */
+function planGateUp(
+  { plan, gamma }: FfnCall,
+  rows: ReturnType<typeof denseRows> & Pick<LinearCall, 'normed' | 'half' | 'limit'>,
+): void {
+  const y = typedSlot('ffn_act', rows.half === true);
+  planLinear(plan, { ...rows, x: 'h', y, gamma, out: 'swiglu' });
 }
-
-/** Slot of activations, by their type. */
-const actSlot = (of: 'ffn' | 'expert', half: boolean): string => `${of}_act${half ? '_half' : ''}`;
 
 /** Router logits `[tokens, moe_num_experts]`. */
 function planRouter(call: FfnCall, at: string): void {
@@ -193,7 +201,8 @@ function planTokenwise(call: FfnCall, at: string, facts: MoeFacts): void {
     tiling: ROUTED_TILING,
   });
   if (!downTogether) planMlp(call, `${at}.share_expert`, shareLimit);
-  else if (!shared) planGateUp(call, `${at}.share_expert`, shareLimit, false);
+  else if (!shared)
+    planGateUp(call, { ...denseRows(call, `${at}.share_expert.gate_up_proj`), limit: shareLimit });
   const others = {
     x: 'expert_act',
     share_x: shared || !downTogether ? 'expert_act' : 'ffn_act',
@@ -234,7 +243,7 @@ function planGrouped(call: FfnCall, at: string, { routing, limit }: MoeFacts): T
   const weights = [matrixOf(layout, `${at}.gate_up_proj`), matrixOf(layout, `${at}.down_proj`)];
   const tiling = expertTiling(shape.tokens, topK, experts, shape, weights);
   const half = leavesHalf(weights[0], tiling, tiling);
-  const act = actSlot('expert', half);
+  const act = typedSlot('expert_act', half);
   const { tile } = tiling;
   const tiles = maxTiles(pairs, experts, tile);
   plan.call(

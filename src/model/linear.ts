@@ -247,6 +247,11 @@ export function planLinear(plan: PlanBuilder, call: LinearCall): void {
   }
 }
 
+/** Slot of results that are binary16 for some calls of a plan and f32 for others: one for each type. */
+export function typedSlot(name: string, half: boolean): string {
+  return half ? `${name}_half` : name;
+}
+
 /** Whether a layer reads its rows as binary16, so that whoever makes them had better leave them so. */
 export function readsHalf(to: Tiling): boolean {
   return to.kernel === matmul_matrix;
